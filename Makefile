@@ -1,0 +1,68 @@
+# `make run` and `make test` are all that is needed; `make help` lists the rest.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+JOBS   ?= $(shell $(PYTHON) -c 'import os; print(max(1, min(4, os.cpu_count() or 1)))')
+NB     ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab export config notebooks images readme docs check lint clean
+
+help:            ## list the targets
+	@grep -E '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | \
+	  while IFS='|' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+
+run: $(VENV)/run.stamp  ## export, and run every lesson on generated data
+	@$(MAKE) -s export
+	@$(BIN)/python tools/run.py -j $(JOBS) $(NB)
+	@echo "Open the lessons with: make lab"
+
+test: $(VENV)/test.stamp  ## everything that the tests cover
+	@EXP_DATA=sample $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -v -ra --durations=8
+
+lab: $(VENV)/run.stamp  ## open the lessons in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir=nbs
+
+export: $(VENV)/run.stamp  ## notebooks -> exp/, from nothing, so that no stale module survives
+	@find exp -name '*.py' ! -name __init__.py -delete
+	@$(BIN)/nbdev-export
+
+config: $(VENV)/run.stamp  ## settings.ini -> pyproject.toml
+	@$(BIN)/python tools/config.py
+
+notebooks: $(VENV)/test.stamp  ## the run that is committed: real data, outputs saved (NB="nbs/x.ipynb" for some)
+	@$(MAKE) -s export config
+	@EXP_DATA=real $(BIN)/python tools/run.py --save --solutions -j $(JOBS) $(NB)
+	@$(MAKE) -s images readme
+
+images: $(VENV)/run.stamp  ## the drawings in nbs/images
+	@$(BIN)/python nbs/images/draw.py
+
+readme: $(VENV)/run.stamp  ## the map of lessons in nbs/index.ipynb, and README.md from it
+	@$(BIN)/python tools/readme.py
+
+docs: $(VENV)/test.stamp  ## the site, in docs/_build/html
+	@$(BIN)/python tools/site.py
+
+check: $(VENV)/test.stamp  ## the style figures of each notebook, against their bars
+	@$(BIN)/python tools/bars.py
+
+lint: $(VENV)/test.stamp  ## real mistakes only: syntax, undefined and unused names
+	@$(BIN)/ruff check exp nbs tools tests docs
+
+clean:           ## remove what was built; the environment stays
+	@rm -rf build dist docs/_build docs/_src _proc .pytest_cache .ruff_cache *.egg-info
+
+# --- environments: installed once, and again only when the requirements change ------------------
+$(VENV)/run.stamp: settings.ini setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	  sys.exit(f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12" if v < (3, 11) else 0)'
+	@echo "Installing into $(VENV) (once; a few minutes on a slow line)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch -e '.[dev]'
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/run.stamp
+	@echo "Installing what the tests and the site need"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,test,docs]'
+	@touch $@
