@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c 'import os; print(max(1, min(4, os.cpu_count() or 1)))')
 NB     ?=
+CONSTRAINTS ?= -c constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lab export config notebooks images readme docs check lint clean
@@ -44,8 +45,9 @@ readme: $(VENV)/run.stamp  ## the map of lessons in nbs/index.ipynb, and README.
 docs: $(VENV)/test.stamp  ## the site, in docs/_build/html
 	@$(BIN)/python tools/site.py
 
-check: $(VENV)/test.stamp  ## the style figures of each notebook, against their bars
+check: $(VENV)/test.stamp  ## the style figures of each notebook against their bars, and the ledger
 	@$(BIN)/python tools/bars.py
+	@$(BIN)/python tools/ledger.py
 
 lint: $(VENV)/test.stamp  ## real mistakes only: syntax, undefined and unused names
 	@$(BIN)/ruff check exp nbs tools tests docs
@@ -59,10 +61,10 @@ $(VENV)/run.stamp: settings.ini setup.py constraints.txt
 	  sys.exit(f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12" if v < (3, 11) else 0)'
 	@echo "Installing into $(VENV) (once; a few minutes on a slow line)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch -e '.[dev]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) torch -e '.[dev]'
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
 	@echo "Installing what the tests and the site need"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,test,docs]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,test,docs]'
 	@touch $@
