@@ -43,7 +43,7 @@ readme: $(VENV)/run.stamp  ## the map of lessons in nbs/index.ipynb, and README.
 	@$(BIN)/python tools/readme.py
 
 docs: $(VENV)/test.stamp  ## the site, in docs/_build/html
-	@$(BIN)/python tools/site.py
+	@$(BIN)/python tools/stage.py
 
 check: $(VENV)/test.stamp  ## the style figures of each notebook against their bars, and the ledger
 	@$(BIN)/python tools/bars.py

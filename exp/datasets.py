@@ -254,7 +254,7 @@ def dataset_table(
         published = next(iter(info.files.values()), ())
         rows.append({
             "name": info.name, "title": info.title, "what": info.what, "items": info.items,
-            "MB": f"{sum(file.size for file in published) / 1e6:.0f}",
+            "MB": f"{sum(file.size for file in published) / 1e6:.0f}" if published else "",
             "checked by": ", ".join({file.checksum.partition(":")[0] for file in published}),
             "other variants": ", ".join(list(info.files)[1:]),
             "licence": info.licence, "citation": info.citation})

@@ -6,7 +6,7 @@
 __all__ = ['DataError', 'RemoteFile', 'cache_folder', 'mirror_folders', 'file_checksum', 'write_whole', 'download', 'find_file',
            'download_new', 'why_unsafe', 'list_members', 'extract']
 
-# %% ../nbs/00b1_downloads.ipynb #d12e5118
+# %% ../nbs/00b1_downloads.ipynb #1e0b07eb
 import errno
 import hashlib
 import lzma
@@ -19,17 +19,17 @@ import sys
 import tarfile
 import threading
 import time
+import warnings
 import zipfile
 import zlib
 
-# %% ../nbs/00b1_downloads.ipynb #63b5dd67
+# %% ../nbs/00b1_downloads.ipynb #b85e5195
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pooch
 from filelock import FileLock
 
 # %% ../nbs/00b1_downloads.ipynb #b5e30c93
@@ -45,10 +45,18 @@ class RemoteFile:
     checksum: str                # "sha256:" or "md5:", then the hexadecimal digits
     urls: tuple[str, ...] = ()   # published addresses, tried in turn; none for a repacked copy
 
-# %% ../nbs/00b1_downloads.ipynb #2588b912
+# %% ../nbs/00b1_downloads.ipynb #8d206765
+def _pooch() -> Any:
+    "The library, imported without the warning that it gives in notebooks without widgets."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pooch
+    return pooch
+
+
 def cache_folder() -> Path:   # the folder for downloads and what is made of them
     """Name the cache folder: `EXP_CACHE`, or the platform's usual place."""
-    return Path(os.environ.get("EXP_CACHE") or pooch.os_cache("dl-foundations")).expanduser()
+    return Path(os.environ.get("EXP_CACHE") or _pooch().os_cache("dl-foundations")).expanduser()
 
 
 def mirror_folders() -> list[Path]:   # folders to search before the network, in order
@@ -147,14 +155,21 @@ def _wrong(file: RemoteFile, came: str) -> str:
     "The words for a file that is not the one in the table."
     return f"wrong checksum: expected {file.checksum}, came {came}"
 
+
+def _bar(file: RemoteFile) -> Any:
+    "A progress bar, if somebody is looking and it takes longer than a second."
+    from tqdm import tqdm
+    hidden = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    return tqdm(total=file.size, desc=file.name, unit="B", delay=1, disable=hidden)
+
 # %% ../nbs/00b1_downloads.ipynb #ae36ad89
-def _transfer(file: RemoteFile, url: str, part: Path, bar: Any) -> str:
+def _transfer(file: RemoteFile, url: str, part: Path) -> str:
     "Download to `part`; return what went wrong, or an empty string."
     if not _answers(url):
         return "no connection"
-    load = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**17, timeout=(5, 20))
     try:
-        load(url, str(part), None)
+        with _bar(file) as bar:
+            _pooch().HTTPDownloader(bar, 2**17, timeout=(5, 20))(url, str(part), None)
     except OSError as e:            # the errors of `requests` are OSErrors as well
         if e.errno in _NO_ROOM:
             raise
@@ -175,11 +190,9 @@ def download(
     Raises: DataError with one line an address if none does
     """
     def write(part):
-        from tqdm import tqdm
-        hidden, problems = not (sys.stderr.isatty() or "ipykernel" in sys.modules), []
+        problems = []
         for url in file.urls:
-            with tqdm(total=file.size, desc=file.name, unit="B", disable=hidden) as bar:
-                problem = _transfer(file, url, part, bar)
+            problem = _transfer(file, url, part)
             if not problem:
                 return
             problems.append(f"{url}: {problem}")
@@ -265,7 +278,8 @@ def _unpack(archive: Path, folder: Path) -> None:
             z.extractall(folder)
     else:
         with tarfile.open(archive) as t:
-            t.extractall(folder, filter="data")
+            t.extraction_filter = getattr(tarfile, "data_filter", None)   # since Python 3.11.4
+            t.extractall(folder)
 
 # %% ../nbs/00b1_downloads.ipynb #e4f23495
 def extract(

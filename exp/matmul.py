@@ -22,8 +22,8 @@ def matmul(
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise ValueError(f"matmul: need shapes (n, k) and (k, m), got {shapes}")
-    if a.dtype != b.dtype:
-        raise ValueError(f"matmul: need one type, got {a.dtype} and {b.dtype}: use .to()")
+    if a.dtype != b.dtype or a.dtype == torch.bool:
+        raise ValueError(f"matmul: need one number type, got {a.dtype} and {b.dtype}: use .to()")
     rows = max(1, 2**20 // max(1, b.numel()))     # blocks of about a million elements
     blocks = [(part[:, :, None] * b).sum(dim=1, dtype=a.dtype) for part in a.split(rows)]
     return torch.cat(blocks)                      # (rows, k, m) -> (rows, m) -> (n, m)

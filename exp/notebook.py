@@ -29,8 +29,8 @@ def time_calls(
     Like: `torch.utils.benchmark.Timer`
     Raises: ValueError if there is nothing to time
     """
-    if not calls or repeats < 1:
-        raise ValueError(f"time_calls: need calls and repeats, got {len(calls)} and {repeats}")
+    if not calls or repeats < 1 or not all(map(callable, calls.values())):
+        raise ValueError(f"time_calls: need functions and repeats, got {calls} and {repeats}")
     timers = {name: timeit.Timer(f) for name, f in calls.items()}
     number = {name: _enough(timer, min_time) for name, timer in timers.items()}
     rounds = [{k: t.timeit(number[k]) / number[k] for k, t in timers.items()}
@@ -42,7 +42,7 @@ def _enough(timer: timeit.Timer, min_time: float) -> int:
     """How many calls last at least `min_time` seconds; the first call only warms up."""
     timer.timeit(1)
     n = 1
-    while (spent := timer.timeit(n)) < min_time:
+    while (spent := min(timer.timeit(n), timer.timeit(n))) < min_time:
         n = max(2 * n, math.ceil(n * min_time / max(spent, 1e-9)))
     return n
 
@@ -66,7 +66,7 @@ class Table:
             return "(no rows)"
         first = self.rows[0]
         sides = ["---:" if isinstance(x, (int, float)) else "---" for x in first.values()]
-        lines = [list(first), sides, *([_cell(x) for x in r.values()] for r in self.rows)]
+        lines = [map(_cell, first), sides, *(map(_cell, r.values()) for r in self.rows)]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
     _repr_markdown_ = __repr__
@@ -74,7 +74,8 @@ class Table:
 # %% ../nbs/00c_notebook.ipynb #09d49b5e
 def _cell(x: Any) -> str:
     """One value as the text of a table cell; floats with three digits."""
-    return (f"{x:.3g}" if isinstance(x, float) else str(x)).replace("|", "\\|")
+    text = f"{x:.3g}" if isinstance(x, float) else str(x)
+    return text.replace("|", "\\|").replace("\n", " ")
 
 # %% ../nbs/00c_notebook.ipynb #684a0d29
 def what_we_built(
@@ -100,11 +101,12 @@ def try_exercise(
     answer: Callable,  # the reader's function
 ) -> str:              # what to tell the reader
     """Run the check, unless the answer is still the stub."""
+    name = getattr(answer, "__name__", "answer")
     try:
         check(answer)
     except NotImplementedError:
-        return f"{answer.__name__}: not answered yet"
-    return f"{answer.__name__}: right"
+        return f"{name}: not answered yet"
+    return f"{name}: right"
 
 # %% ../nbs/00c_notebook.ipynb #20863c83
 @dataclass
@@ -115,24 +117,29 @@ class Exercise:
     stub: Callable     # raises NotImplementedError
     check: Callable    # takes an answer; AssertionError with an explanation if it is wrong
 
+# %% ../nbs/00c_notebook.ipynb #e2ca33df
+_DEFINITIONS = (ast.FunctionDef, ast.ClassDef, ast.Assign)
+
 # %% ../nbs/00c_notebook.ipynb #0f19f211
 def load_exercise(
     path: str | Path,  # the lesson's .ipynb file
     name: str,         # the exercise's name, as in its `#| exercise:` line
-) -> Exercise:
+) -> Exercise:        # its stub and its check
     """Fetch one exercise out of a lesson.
 
     Raises: ValueError if the lesson has no such exercise
     """
-    marks = (f"#| exercise: {name}", f"#| check: {name}")
+    marks, found = {f"#| exercise: {name}", f"#| check: {name}"}, set()
     cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
     space: dict[str, Any] = {"__name__": "exercise"}
     for source in ("".join(c["source"]) for c in cells if c["cell_type"] == "code"):
+        here = marks & {line.strip() for line in source.splitlines()}
+        found |= here
         body = ast.parse(source).body
-        marked = any(mark in source.splitlines() for mark in marks)
-        if marked or all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in body):
-            kept = [n for n in body if not isinstance(n, ast.Expr)]   # definitions, no calls
+        imports = [n for n in body if isinstance(n, (ast.Import, ast.ImportFrom))]
+        if here or imports == body:
+            kept = [n for n in body if n in imports or isinstance(n, _DEFINITIONS)]
             exec(compile(ast.Module(kept, []), str(path), "exec"), space)
-    if not {name, f"check_{name}"} <= space.keys():
+    if found != marks:
         raise ValueError(f"load_exercise: {Path(path).name} has no exercise {name!r}")
     return Exercise(name, space[name], space[f"check_{name}"])

@@ -132,7 +132,8 @@ def _outlines() -> dict[str, np.ndarray]:
             "star": _polar(np.tile([1, 0.4], 5), t[::8]),
             "flower": _polar(0.7 + 0.3 * np.cos(5 * t), t),
             "gear": _polar(0.86 + 0.14 * np.sign(np.sin(8 * t + 0.1)), t),
-            "heart": _polar(1 - np.sin(t), t) / 2 + [0, 0.5],
+            "heart": np.stack([16 * np.sin(t)**3, 5 * np.cos(2 * t) - 13 * np.cos(t)
+                               + 2 * np.cos(3 * t) + np.cos(4 * t)], axis=1) / 17,
             "crescent": np.concatenate([_polar(1, half), inner]),
             "cross": _grid(20, 40, 42, 62, 64, 44, 46, 26, 24, 4, 2, 22),
             "arrow": _grid(2, 32, 30, 63, 36, 34, 4)}
@@ -142,7 +143,7 @@ def _draw_scene(outline: np.ndarray, rng: np.random.Generator) -> Image.Image:
     "A cluttered scene with the outline in it; the shorter side has 160 pixels."
     def colour(): return tuple(rng.integers(256, size=3).tolist())
     size = (320, 320 + 2 * int(rng.integers(54)))[:: int(rng.choice([-1, 1]))]
-    clouds = rng.integers(256, size=(4, 4, 3)).astype(np.uint8)
+    clouds = rng.integers(50, 200, size=(4, 4, 3)).astype(np.uint8)
     image = Image.fromarray(clouds).resize(size, Image.BICUBIC)
     draw = ImageDraw.Draw(image)
     for _ in range(rng.integers(3, 10)):

@@ -28,6 +28,8 @@ class expect_fail:
     ):
         if not (isinstance(exception, type) and issubclass(exception, BaseException)):
             raise TypeError(f"expect_fail: need an exception class, got {exception!r}")
+        if not isinstance(contains, str):
+            raise TypeError(f"expect_fail: need words as a string, got {contains!r}")
         self.exception, self.contains, self.message = exception, contains, ""
 
     def __enter__(self) -> "expect_fail":
@@ -45,48 +47,51 @@ class expect_fail:
 
 # %% ../nbs/00_testing.ipynb #b12a4a7c
 def _tensors(x: Any) -> list[Tensor]:
-    """Every tensor inside nested lists, tuples and dictionaries, in order."""
-    if isinstance(x, Tensor):
-        return [x]
-    inner = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else []
-    return [t for item in inner for t in _tensors(item)]
+    """Every tensor inside nested lists, tuples and dictionaries, these in order of keys."""
+    if isinstance(x, dict):
+        x = [x[k] for k in sorted(x, key=str)]
+    if isinstance(x, (list, tuple)):
+        return [t for item in x for t in _tensors(item)]
+    return [x] if isinstance(x, Tensor) else []
 
-
+# %% ../nbs/00_testing.ipynb #579317f3
 def _map(f: Callable, x: Any) -> Any:
-    """The same nested structure with `f` applied to each tensor."""
+    """The same nested structure with `f` applied to each tensor, and a copy of the rest."""
     if isinstance(x, dict):
         return {k: _map(f, v) for k, v in x.items()}
     if isinstance(x, (list, tuple)):
-        return type(x)(_map(f, v) for v in x)
-    return f(x) if isinstance(x, Tensor) else x
+        inner = [_map(f, v) for v in x]
+        return type(x)(*inner) if hasattr(x, "_fields") else type(x)(inner)
+    return f(x) if isinstance(x, Tensor) else copy.deepcopy(x)
 
 # %% ../nbs/00_testing.ipynb #126fe431
-def _fresh(x: Any, grad: bool) -> tuple[Any, Any]:
-    """Copies: leaves that collect gradients, and arguments made from them, laid out alike."""
-    def argument(leaf, like):
-        if 0 in like.stride():            # an expanded tensor cannot be written to: copy it
+def _fresh(x: Any, grad: bool) -> tuple[list[Tensor], Any]:
+    """Copies of nested tensors: leaves for the gradients, and arguments made from them."""
+    leaves = []
+
+    def argument(t):
+        leaf = t.detach().clone()
+        leaves.append(leaf.requires_grad_(grad and (t.is_floating_point() or t.is_complex())))
+        if 0 in t.stride():               # an expanded tensor cannot be written to: copy it
             return leaf.clone()
-        kind = dict(dtype=like.dtype, device=like.device)
-        return torch.empty_strided(like.shape, like.stride(), **kind).copy_(leaf)
+        kind = dict(dtype=t.dtype, device=t.device)
+        return torch.empty_strided(t.shape, t.stride(), **kind).copy_(leaf)
 
-    def leaf(t):
-        return t.detach().clone().requires_grad_(grad and t.is_floating_point())
-
-    leaves = _map(leaf, x)
-    originals = iter(_tensors(x))
-    return leaves, _map(lambda t: argument(t, next(originals)), leaves)
+    arguments = _map(argument, x)
+    return leaves, arguments
 
 # %% ../nbs/00_testing.ipynb #d59fa0a8
-def _upstream(out: Any, seed: int) -> tuple[list[Tensor], list[Tensor]]:
-    """The floating-point tensors of an output, and for each a random vector of its shape."""
-    outs = [t for t in _tensors(out) if t.is_floating_point()]
+def _upstream(out: Any, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Each differentiable tensor of an output, with a random vector of its shape."""
+    outs = [t for t in _tensors(out) if t.is_floating_point() or t.is_complex()]
     g = torch.Generator().manual_seed(seed)
-    return outs, [torch.randn(t.shape, generator=g, dtype=torch.float64).to(t) for t in outs]
+    kinds = [torch.complex128 if t.is_complex() else torch.float64 for t in outs]
+    return [(t, torch.randn(t.shape, generator=g, dtype=k).to(t)) for t, k in zip(outs, kinds)]
 
 # %% ../nbs/00_testing.ipynb #620cefa0
 def _gradients(out: Any, wrt: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """The gradient of each named tensor, for random upstream vectors; zero if unconnected."""
-    pulls = [(t, u) for t, u in zip(*_upstream(out, seed)) if t.requires_grad]
+    """The gradient of each named tensor, for random upstream vectors; else zero."""
+    pulls = [(t, u) for t, u in _upstream(out, seed) if t.requires_grad]
     found = [None] * len(wrt)
     if pulls and wrt:
         outs, ups = zip(*pulls)
@@ -94,18 +99,26 @@ def _gradients(out: Any, wrt: dict[str, Tensor], seed: int) -> dict[str, Tensor]
     return {f"gradient of {k}": torch.zeros_like(t) if g is None else g
             for (k, t), g in zip(wrt.items(), found)}
 
-# %% ../nbs/00_testing.ipynb #10c40e29
-def _observe(f: Callable, inputs: Any, grad: bool, seed: int, **kwargs: Any) -> dict[str, Any]:
-    """Call `f` on copies of `inputs`, forward and backward; all that there is to compare."""
-    leaves, args = _fresh(inputs, grad)
+# %% ../nbs/00_testing.ipynb #51113a73
+def _call(f: Callable, args: tuple, kwargs: dict, seed: int) -> Any:
+    """`f(*args, **kwargs)`, with random numbers from `seed`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        out = f(*args, **kwargs)
-    values, after = _map(Tensor.detach, out), _map(Tensor.detach, args)
-    seen = {"values": values, "inputs after the call": after}
-    wrt = {f"input {i}": t for i, t in enumerate(_tensors(leaves)) if t.requires_grad}
+        return f(*args, **kwargs)
+
+# %% ../nbs/00_testing.ipynb #10c40e29
+@torch.enable_grad()
+def _observe(f: Callable, args: tuple, kwargs: dict, grad: bool, seed: int) -> dict[str, Any]:
+    """Call `f` on copies of its arguments, forward and backward; all there is to compare."""
+    leaves, (args, kwargs) = _fresh((tuple(args), kwargs), grad)
+    out = _call(f, args, kwargs, seed)
+    seen = {"values": _map(lambda t: t.detach().clone(), out),
+            "inputs after the call": [t.detach() for t in _tensors((args, kwargs))]}
+    wrt = {f"input {i}": t for i, t in enumerate(leaves) if t.requires_grad}
     if isinstance(f, nn.Module):
-        wrt |= {k: p for k, p in f.named_parameters() if p.requires_grad}
+        named = dict(f.named_parameters(remove_duplicate=False))
+        wrt |= {k: p for k, p in named.items() if p.requires_grad}
+        seen |= {f"parameter {k}": p.detach().clone() for k, p in named.items()}
         seen |= {f"buffer {k}": b.clone() for k, b in f.named_buffers()}
     return seen | (_gradients(out, wrt, seed) if grad else {})
 
@@ -117,6 +130,15 @@ def _compare(what: str, ours: Any, theirs: Any, **tol: Any) -> None:
     except (AssertionError, TypeError) as e:
         raise AssertionError(f"{what}: ours differs from the reference. {e}") from None
 
+# %% ../nbs/00_testing.ipynb #fc26cb21
+def _compare_all(where: str, ours: dict, theirs: dict, **tol: Any) -> None:
+    """Compare two observations entry by entry; both must have the same entries."""
+    if odd := sorted(ours.keys() ^ theirs.keys()):
+        raise AssertionError(f"{where}: only one of the two has: {', '.join(odd)}")
+    for what, want in theirs.items():
+        nan = {"equal_nan": True} if what == "inputs after the call" else {}
+        _compare(f"{where}: {what}", ours[what], want, **tol | nan)
+
 # %% ../nbs/00_testing.ipynb #9ae92b3e
 def test_parity(
     ours: Callable,             # the function under test
@@ -127,7 +149,7 @@ def test_parity(
     atol: float | None = None,  # absolute tolerance; give both or neither
     equal_nan: bool = False,    # does NaN equal NaN?
     seed: int = 0,              # of the upstream vectors and of random numbers drawn inside
-    **kwargs: Any,              # keyword arguments of both
+    **kwargs: Any,              # keyword arguments of both; tensors are inputs too
 ) -> None:
     """Show that two functions agree in values, gradients and what they do to their inputs.
 
@@ -135,14 +157,12 @@ def test_parity(
     Raises: AssertionError naming what differs
     """
     name = getattr(ours, "__name__", type(ours).__name__)
-    a, b = (_observe(f, inputs, grad, seed, **kwargs) for f in (ours, theirs))
-    for what, want in b.items():
-        nan = equal_nan or what == "inputs after the call"
-        _compare(f"{name}: {what}", a[what], want, rtol=rtol, atol=atol, equal_nan=nan)
+    a, b = (_observe(f, inputs, kwargs, grad, seed) for f in (ours, theirs))
+    _compare_all(name, a, b, rtol=rtol, atol=atol, equal_nan=equal_nan)
 
 # %% ../nbs/00_testing.ipynb #6450a5b8
 def numerical_grad(
-    f: Callable[[Tensor], Tensor],  # a function with one number as its result
+    f: Callable[[Tensor], Tensor],  # a function with one real number as its result
     x: Tensor,                      # where to differentiate; any shape
     eps: float = 1e-6,              # the step to both sides
 ) -> Tensor:                        # the gradient, float64, shape of `x`
@@ -150,13 +170,13 @@ def numerical_grad(
 
     Raises: ValueError if `f` gives more than one number
     """
-    x = x.detach().double()
-    if (out := f(x)).numel() != 1:
-        shape = tuple(out.shape)
-        raise ValueError(f"numerical_grad: need one number from f, got shape {shape}")
-    grad = torch.zeros_like(x)
+    x = x.detach().to(torch.promote_types(x.dtype, torch.float64))
+    if (out := f(x.clone())).numel() != 1:
+        got = tuple(out.shape)
+        raise ValueError(f"numerical_grad: need one number from f, got shape {got}")
+    grad = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
     for i in range(x.numel()):
-        step = torch.zeros_like(x)
+        step = torch.zeros_like(grad)
         step.view(-1)[i] = eps
         grad.view(-1)[i] = (f(x + step) - f(x - step)) / (2 * eps)
     return grad
@@ -164,47 +184,54 @@ def numerical_grad(
 # %% ../nbs/00_testing.ipynb #42435e7a
 def test_gradients(
     f: Callable,          # the function under test; must accept float64
-    *inputs: Tensor,      # its arguments; floating-point ones are differentiated, in float64
+    *inputs: Any,         # its arguments; the floating-point tensors are differentiated
     eps: float = 1e-6,    # the step of the central difference
     rtol: float = 1e-4,   # looser than parity: a difference quotient has an error of its own
-    atol: float = 1e-6,
-    seed: int = 0,        # of the upstream vectors
+    atol: float = 1e-6,   # absolute tolerance
+    seed: int = 0,        # of the upstream vectors and of random numbers drawn inside
 ) -> None:
     """Show that autograd's gradients of `f` equal central differences.
 
     Like: `torch.autograd.gradcheck`
     Raises: AssertionError naming the input whose gradient is wrong
     """
-    doubles = [t.detach().double() if t.is_floating_point() else t for t in inputs]
-    if not _upstream(f(*doubles), seed)[0]:
-        raise AssertionError("test_gradients: need a floating-point output, f gives none")
-    seen = _observe(f, doubles, True, seed)
-    for i in (i for i, x in enumerate(doubles) if x.is_floating_point()):
+    reals = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.is_floating_point()]
+    inputs = [x.detach().double() if i in reals else x for i, x in enumerate(inputs)]
+    seen = _observe(f, inputs, {}, True, seed)
+    if not reals or not _upstream(seen["values"], seed):
+        raise AssertionError("test_gradients: need real inputs and outputs, got none")
+    order = _tensors(inputs)
+    for i in reals:
         def pulled(moved):
-            out = f(*doubles[:i], moved, *doubles[i + 1:])
-            return sum((t.detach() * u).sum() for t, u in zip(*_upstream(out, seed)))
-        what, want = f"gradient of input {i}", numerical_grad(pulled, doubles[i], eps)
+            args = [*inputs[:i], moved, *inputs[i + 1:]]
+            out = _call(f, _map(Tensor.clone, tuple(args)), {}, seed)
+            return sum((t.detach() * u).sum() for t, u in _upstream(out, seed))
+        what = f"gradient of input {[t is inputs[i] for t in order].index(True)}"
+        want = numerical_grad(pulled, inputs[i], eps)
         _compare(f"test_gradients: {what}", seen[what], want, rtol=rtol, atol=atol)
 
 # %% ../nbs/00_testing.ipynb #7569cf9c
 def _same_start(ours: nn.Module, theirs: nn.Module, rename: dict[str, str]) -> None:
-    """Copy the reference's state into ours, after a look at names, shapes, constant starts."""
-    want = {rename.get(k, k): v for k, v in theirs.state_dict().items()}
-    have = ours.state_dict()
-    if missing := sorted(want.keys() ^ have.keys()):
-        raise AssertionError(f"state_dict: only one of the two modules has {missing}")
+    """Copy the reference's state into ours, after comparing names, shapes, constants."""
+    state, have = theirs.state_dict(), ours.state_dict()
+    if unknown := sorted(rename.keys() - state.keys()):
+        raise ValueError(f"rename: need some of {sorted(state)}, got {unknown}")
+    want = {rename.get(k, k): v for k, v in state.items()}
+    if odd := sorted(want.keys() ^ have.keys()):
+        raise AssertionError(f"state_dict: only one of the two modules has {odd}")
     for k, v in want.items():
-        if have[k].shape != v.shape:
-            raise AssertionError(f"state_dict: need {k} of shape {tuple(v.shape)}, "
-                                 f"got {tuple(have[k].shape)}")
+        shapes = tuple(v.shape), tuple(have[k].shape)
+        if shapes[0] != shapes[1]:
+            raise AssertionError("state_dict: need {} of shape {}, got {}".format(k, *shapes))
         if bool((v == 0).all() or (v == 1).all()):
             _compare(f"starting value of {k}", have[k], v)
     ours.load_state_dict(want)
 
-# %% ../nbs/00_testing.ipynb #1b502f59
-def _shifted(t: Tensor, step: int, dtype: torch.dtype) -> Tensor:
-    """The input of pass `step`: another mean each time; integers stay."""
-    return t.to(dtype) + step / 2 if t.is_floating_point() else t
+# %% ../nbs/00_testing.ipynb #0e293f28
+def _renamed(what: str, rename: dict[str, str]) -> str:
+    """`gradient of weight` -> `gradient of w`, if the reference's `weight` is our `w`."""
+    kind, _, name = what.rpartition(" ")
+    return f"{kind} {rename[name]}" if name in rename else what
 
 # %% ../nbs/00_testing.ipynb #c7e6f443
 def test_module_parity(
@@ -223,24 +250,25 @@ def test_module_parity(
     Raises: AssertionError naming the pass and the tensor that differ
     """
     rename = rename or {}
-    ours_for = {f"{kind} {k}": f"{kind} {v}" for k, v in rename.items()
-                for kind in ("gradient of", "buffer")}
+    if not dtypes or steps < 1:
+        raise ValueError(f"test_module_parity: need dtypes and steps, got {dtypes}, {steps}")
     for dtype in dtypes:
         pair = [copy.deepcopy(m).to(dtype) for m in (ours, theirs)]
         _same_start(*pair, rename)
         for step in range(steps + 1):
             when = f"training pass {step + 1}" if step < steps else "evaluation"
-            args = _map(lambda t: _shifted(t, step, dtype), inputs)
-            a, b = (_observe(m.train(step < steps), args, True, seed + step) for m in pair)
-            for what, want in b.items():
-                got = a.get(ours_for.get(what, what))
-                _compare(f"{when}: {what}", got, want, rtol=rtol, atol=atol)
+            def shrunk(t):
+                return t.to(dtype) / (1 + step / 2) if t.is_floating_point() else t
+            args = _map(shrunk, inputs)
+            a, b = (_observe(m.train(step < steps), args, {}, True, seed + step) for m in pair)
+            b = {_renamed(what, rename): seen for what, seen in b.items()}
+            _compare_all(when, a, b, rtol=rtol, atol=atol)
 
 # %% ../nbs/00_testing.ipynb #13e28121
 def _random_gradient(step: int, i: int, like: Tensor, g: torch.Generator) -> tuple:
-    """Two copies of a gradient for parameter `i`: of changing size, at times zero or None."""
+    """Two copies of a gradient for parameter `i`: the smaller the larger `i`; or zero, or None."""
     grad = torch.randn(like.shape, generator=g, dtype=torch.float64).to(like)
-    size = 10 ** (4 * torch.rand((), generator=g).item() - 3)
+    size = 10 ** (2 * torch.rand((), generator=g).item() - 1 - 4 * (i % 3))
     if (step + 3 * i) % 11 == 10:
         return None, None
     size = 0.0 if (step + 5 * i) % 13 == 12 else size
@@ -253,14 +281,16 @@ def test_optimizer_parity(
     shapes: Sequence[tuple] = ((3, 4), (5,), (2, 3, 2)),  # of the parameters
     steps: int = 100,               # how long the paths are
     dtype: torch.dtype = torch.float64,  # of the parameters; float32 needs looser tolerances
-    rtol: float | None = None,      # relative tolerance; None takes the default for the type
-    atol: float | None = None,      # absolute tolerance; give both or neither
+    rtol: float = 1e-7,             # relative tolerance
+    atol: float = 1e-10,            # absolute tolerance
     seed: int = 0,                  # of parameters and gradients
 ) -> None:
     """Show that two optimizers move equal parameters along equal paths, given equal gradients.
 
     Raises: AssertionError naming the step and the parameter where the paths part
     """
+    if not shapes or steps < 1:
+        raise ValueError(f"test_optimizer_parity: need shapes and steps, got {shapes}, {steps}")
     g = torch.Generator().manual_seed(seed)
     start = [torch.randn(s, generator=g, dtype=torch.float64).to(dtype) for s in shapes]
     lists = [[nn.Parameter(p.clone()) for p in start] for _ in range(2)]

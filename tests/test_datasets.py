@@ -242,16 +242,22 @@ def test_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
     assert fetch(one_file(remote(server.content, server.url("ok")))) == {"data.bin": tmp_path / "data.bin"}
 
 
-def test_variants_are_all_or_nothing(tmp_path, monkeypatch):
-    first, second = remote(b"one", name="1.csv"), remote(b"two", name="2.csv")
-    info = DatasetInfo("toy", "Toy set", "", "", "", "", lambda info, files: sorted(files),
-                       {"published": (remote(b"all", name="all.csv"),), "in two parts": (first, second)})
+def test_variants_are_all_or_nothing(server, closed, tmp_path, monkeypatch):
+    """Half of a repacked variant does not keep the published one from being fetched; the whole of it does."""
+    repacked = remote(b"one", name="1.csv"), remote(b"two", name="2.csv")
+
+    def info(url):
+        return DatasetInfo("toy", "Toy set", "", "", "", "", lambda info, files: sorted(files),
+                           {"published": (remote(server.content, url),), "in two parts": repacked})
+
     monkeypatch.setenv("EXP_MIRROR", str(tmp_path))
     (tmp_path / "1.csv").write_bytes(b"one")
     with pytest.raises(DataError, match="2.csv: not there"):
-        load_data("toy", {"toy": info})
+        load_data("toy", {"toy": info(closed)})
     (tmp_path / "2.csv").write_bytes(b"two")
-    assert load_data("toy", {"toy": info}) == ["1.csv", "2.csv"]
+    assert load_data("toy", {"toy": info(closed)}) == ["1.csv", "2.csv"]
+    (tmp_path / "2.csv").write_bytes(b"2")
+    assert load_data("toy", {"toy": info(server.url("ok"))}) == ["data.bin"]
 
 
 # --- archives --------------------------------------------------------------------------------------------------------
