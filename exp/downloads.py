@@ -157,10 +157,10 @@ def _wrong(file: RemoteFile, came: str) -> str:
 
 
 def _bar(file: RemoteFile) -> Any:
-    "A progress bar, if somebody is looking and it takes longer than a second."
+    "A progress bar, if somebody is looking and the file is not small."
     from tqdm import tqdm
-    hidden = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
-    return tqdm(total=file.size, desc=file.name, unit="B", delay=1, disable=hidden)
+    watched = file.size > 2**20 and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    return tqdm(total=file.size, desc=file.name, unit="B", disable=not watched)
 
 # %% ../nbs/00b1_downloads.ipynb #ae36ad89
 def _transfer(file: RemoteFile, url: str, part: Path) -> str:

@@ -121,6 +121,11 @@ def save(result: Result, data: str) -> None:
     write_nb(nb, result.path)
 
 
+def shown(path: Path) -> str:
+    """The notebook's name for people: `01_matmul`, `solutions/01_matmul`."""
+    return f"solutions/{path.stem}" if path.parent.name == "solutions" else path.stem
+
+
 def table(rows: list[tuple]) -> str:
     """Rows as an aligned text table; the first row is the head."""
     rows = [[str(x) for x in r] for r in rows]
@@ -153,7 +158,7 @@ def main() -> int:
             r = job.result()
             done.append(r)
             word = "FAILED" if r.error else "ok"
-            print(f"[{len(done)}/{len(files)}] {r.path.stem:<28} {word:<7} {r.seconds:6.1f} s", flush=True)
+            print(f"[{len(done)}/{len(files)}] {shown(r.path):<28} {word:<7} {r.seconds:6.1f} s", flush=True)
             if r.error:
                 print(f"{'-' * 30} {r.path.name}\n{r.error}", file=sys.stderr, flush=True)
             elif a.save:
@@ -161,11 +166,10 @@ def main() -> int:
     failed = [r for r in done if r.error]
     rows = [("lesson", "seconds", "checks", "result")]
     for r in sorted(done, key=lambda r: (r.path.parent.name == "solutions", r.path.name)):
-        where = "solutions/" if r.path.parent.name == "solutions" else ""
-        rows.append((where + r.path.stem, f"{r.seconds:.1f}", r.n_checks, "FAILED" if r.error else r.headline))
+        rows.append((shown(r.path), f"{r.seconds:.1f}", r.n_checks, "FAILED" if r.error else r.headline))
     print(f"\n{table(rows)}\n\n{len(done) - len(failed)} of {len(done)} ran through in {time.perf_counter() - start:.0f} s")
     if failed:
-        print("Failed: " + ", ".join(r.path.stem for r in failed) + ". The cell and its error stand above.")
+        print("Failed: " + ", ".join(shown(r.path) for r in failed) + ". The cell and its error stand above.")
     return bool(failed)
 
 
