@@ -61,10 +61,10 @@ $(VENV)/run.stamp: settings.ini setup.py constraints.txt
 	  sys.exit(f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12" if v < (3, 11) else 0)'
 	@echo "Installing into $(VENV) (once; a few minutes on a slow line)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) torch -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) torch -e '.[dev]'
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
 	@echo "Installing what the tests and the site need"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,test,docs]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,test,docs]'
 	@touch $@
