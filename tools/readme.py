@@ -44,7 +44,8 @@ def readme(nb: Notebook) -> str:
     parts = ["<!-- Written by `make readme` from nbs/index.ipynb: edit the notebook, not this file. -->"]
     for cell in nb.cells:
         if cell.kind == "markdown":
-            parts.append(re.sub(r"\]\((?!https?:|#)", "](nbs/", cell.source.strip()))
+            linked = re.sub(r"\]\((?!https?:|#)", "](nbs/", cell.source.strip())
+            parts.append(linked.replace("](nbs/../", "]("))
         else:
             lines = [line for line in cell.source.strip().splitlines() if not line.startswith("#|")]
             parts.append("```python\n" + "\n".join(lines) + "\n```")
