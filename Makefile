@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c 'import os; print(max(1, min(4, os.cpu_count() or 1)))')
 NB     ?=
 CONSTRAINTS ?= -c constraints.txt
+PIP     = $(BIN)/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lab export config notebooks images readme docs check lint clean
@@ -59,12 +60,14 @@ clean:           ## remove what was built; the environment stays
 $(VENV)/run.stamp: settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
 	  sys.exit(f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12" if v < (3, 11) else 0)'
-	@echo "Installing into $(VENV) (once; a few minutes on a slow line)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) torch -e '.[dev]'
+	@echo "Installing into $(VENV), once. 1 of 2: PyTorch, the largest part"
+	@$(PIP) torch
+	@echo "2 of 2: the rest"
+	@$(PIP) -e '.[dev]'
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
 	@echo "Installing what the tests and the site need"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,test,docs]'
+	@$(PIP) -e '.[dev,test,docs]'
 	@touch $@

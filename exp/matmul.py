@@ -19,6 +19,8 @@ def matmul(
     Like: `torch.matmul` for two matrices
     Raises: ValueError if either is not a matrix, the inner sizes differ, or the types do
     """
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        raise ValueError(f"matmul: need two tensors, got {type(a).__name__}, {type(b).__name__}")
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise ValueError(f"matmul: need shapes (n, k) and (k, m), got {shapes}")
