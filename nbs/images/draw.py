@@ -332,6 +332,40 @@ def tiles() -> Drawing:
     return d
 
 
+def backward() -> Drawing:
+    """The graph of a network of two layers: values go right, gradients go left."""
+    d = Drawing(800, 300, "Forward and backward through two layers",
+                "Boxes from left to right: linear, relu, linear, mse. Blue arrows carry values to the right: x, z, a, the prediction, the loss L. "
+                "Red arrows carry gradients to the left, one for every blue arrow; the linear boxes also send gradients down to their W and b.")
+    y, half, wide = 120, 24, 84
+    boxes = ((118, "linear"), (284, "relu"), (450, "linear"), (616, "mse"))
+    for x, name in boxes:
+        d.rect(x, y - half, wide, 2 * half, TINT[GREEN], GREEN, 1.6, rx=5)
+        d.write(x + wide / 2, y, name, 15, font=MONO)
+    starts = [52] + [x + wide for x, _ in boxes]
+    ends = [x for x, _ in boxes] + [756]
+    for start, end, value in zip(starts, ends, ("x", "z", "a", "\u0177", "L")):
+        middle = (start + end) / 2
+        d.line(start + 5, y - 10, end - 5, y - 10, stroke=BLUE, width=2, arrow=True)
+        d.line(end - 5, y + 10, start + 5, y + 10, stroke=RED, width=2, arrow=True)
+        d.write(middle, y - 27, f"*{value}*", 18, fill=BLUE)
+        d.write(middle, y + 28, "1" if value == "L" else f"\u2202*L*/\u2202*{value}*", 14, fill=RED)
+    for x, names in ((118, "W\u2081 b\u2081"), (450, "W\u2082 b\u2082"), (616, "t")):
+        shown = " ".join(f"*{name}*" for name in names.split())
+        middle = x + wide / 2
+        at = middle - 12 * (len(names) > 1)
+        d.line(at, y + 92, at, y + half + 5, stroke=BLUE, width=2, arrow=True)
+        if len(names) > 1:
+            d.line(middle + 12, y + half + 5, middle + 12, y + 92, stroke=RED, width=2, arrow=True)
+            first, second = names.split()
+            d.write(middle + 20, y + 70, f"\u2202*L*/\u2202*{first}*, \u2202*L*/\u2202*{second}*", 14, "start", RED)
+        d.write(middle, y + 110, shown, 18, fill=BLUE)
+    d.write(30, 34, "forward: values", 15, "start", BLUE, bold=True)
+    d.write(190, 34, "backward: gradients", 15, "start", RED, bold=True)
+    d.write(30, 276, "Each box needs only the gradient of its own output, and the values that went in.", 14, "start", GREY)
+    return d
+
+
 def modules() -> list[tuple[str, str, str]]:
     """(number, module, title) of each notebook that exports, in lesson order."""
     found = []
@@ -397,7 +431,7 @@ def package(listed=None, arrows=None) -> Drawing:
     return d
 
 
-DRAWINGS = (matmul, broadcasting, matmul_broadcast, strides, tiles, package)
+DRAWINGS = (matmul, broadcasting, matmul_broadcast, strides, tiles, backward, package)
 
 
 def main() -> int:
