@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+"""Our training loop against a bare PyTorch loop, and against the peers that are installed.
+
+    python bench/learner.py                   print the table
+    python bench/learner.py --json FILE       write it, with every run, to FILE too
+
+An MLP 784-50-10 with ReLU, batch 64, SGD: one epoch over 6,400 rows and a validation pass over 1,280, on one thread.
+The bare loop trains, and measures validation loss and accuracy. Ours does that with callbacks: metrics, a recorder
+of losses and rates, a one-cycle schedule. The loops take turns (A B C A B C …); ratios are taken round by round.
+fastai, Lightning and Accelerate are measured if they are installed; the project never needs them.
+"""
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import platform
+import statistics
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from exp.callbacks import Callback, MetricsCallback, Runner
+from exp.data_loading import DataLoader, Dataset
+from exp.minibatch_training import DataLoaders, accuracy
+
+BAR = 1.05                     # times the bare loop: the most that our loop may take
+ROWS, VALID, BATCH = 6400, 1280, 64
+
+
+class OneCycle(Callback):
+    """A one-cycle learning rate, set before each batch."""
+
+    def before_batch(self) -> None:
+        if self.learn.training:
+            pos = self.learn.pct
+            low, pos = (0.004, pos / 0.25) if pos < 0.25 else (1e-6, (1 - pos) / 0.75)
+            for group in self.learn.opt.param_groups:
+                group["lr"] = low + (0.1 - low) * (1 - math.cos(math.pi * pos)) / 2
+
+
+class Record(Callback):
+    """Losses and rates of each training batch."""
+
+    def before_fit(self) -> None:
+        self.losses, self.lrs = [], []
+
+    def after_batch(self) -> None:
+        if self.learn.training:
+            self.losses.append(self.learn.loss.detach())
+            self.lrs.append([group["lr"] for group in self.learn.opt.param_groups])
+
+
+def loaders() -> DataLoaders:
+    """Random rows with labels, in memory."""
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(ROWS, 784, generator=g), torch.randint(10, (ROWS,), generator=g)
+    return DataLoaders(DataLoader(Dataset(x, y), BATCH, shuffle=True, seed=0),
+                       DataLoader(Dataset(x[:VALID], y[:VALID]), 2 * BATCH))
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10))
+
+
+def bare(dls: DataLoaders, fused: bool | None = None):
+    """What one would write by hand: train, then loss and accuracy in validation."""
+    net = model()
+    opt = torch.optim.SGD(net.parameters(), 0.1, fused=fused)
+
+    def epoch():
+        net.train()
+        for xb, yb in dls.train:
+            loss = F.cross_entropy(net(xb), yb)
+            loss.backward()
+            opt.step()
+            opt.zero_grad()
+        net.eval()
+        with torch.no_grad():
+            total, right = 0, 0
+            for xb, yb in dls.valid:
+                pred = net(xb)
+                total += F.cross_entropy(pred, yb) * len(yb)
+                right += (pred.argmax(1) == yb).sum()
+        return float(total) / VALID, float(right) / VALID
+    return epoch
+
+
+def runner(dls: DataLoaders, cbs: bool = True, train_metrics: bool = False, fused: bool | None = None):
+    """Our loop over the same work."""
+    extra = [MetricsCallback(train_metrics, accuracy=accuracy), Record(), OneCycle()] if cbs else []
+    run = Runner(model(), dls, F.cross_entropy, partial(torch.optim.SGD, lr=0.1, fused=fused), extra)
+    return lambda: run.fit(1)
+
+
+def accelerate_loop(dls: DataLoaders):
+    from accelerate import Accelerator
+    acc = Accelerator(cpu=True)
+    net, opt = acc.prepare(model_ := model(), torch.optim.SGD(model_.parameters(), 0.1))
+
+    def epoch():
+        net.train()
+        for xb, yb in dls.train:
+            acc.backward(F.cross_entropy(net(xb), yb))
+            opt.step()
+            opt.zero_grad()
+        net.eval()
+        with torch.no_grad():
+            for xb, yb in dls.valid:
+                F.cross_entropy(net(xb), yb), accuracy(net(xb), yb)
+    return epoch
+
+
+def fastai_loop(dls: DataLoaders):
+    from fastai.data.core import DataLoaders as Pair
+    from fastai.learner import Learner
+    from fastai.metrics import accuracy as metric
+    for dl in (dls.train, dls.valid):
+        dl.device, dl.n = torch.device("cpu"), len(dl.dataset)
+    learn = Learner(Pair(dls.train, dls.valid), model(), F.cross_entropy, metrics=metric)
+
+    def epoch():
+        with learn.no_bar(), learn.no_logging():
+            learn.fit_one_cycle(1, 0.1)
+    return epoch
+
+
+def lightning_loop(dls: DataLoaders):
+    import lightning
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = model()
+
+        def training_step(self, batch, i):
+            return F.cross_entropy(self.net(batch[0]), batch[1])
+
+        def validation_step(self, batch, i):
+            pred = self.net(batch[0])
+            self.log("loss", F.cross_entropy(pred, batch[1]))
+            self.log("accuracy", accuracy(pred, batch[1]))
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    def epoch():
+        lightning.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False,
+                          enable_checkpointing=False, enable_model_summary=False,
+                          num_sanity_val_steps=0).fit(Module(), dls.train, dls.valid)
+    return epoch
+
+
+PEERS = {"fastai": fastai_loop, "lightning": lightning_loop, "accelerate": accelerate_loop}
+
+
+def loops() -> dict:
+    """Name -> a function that trains one epoch; the limit comes first."""
+    found = {"bare loop (limit)": bare(loaders()),
+             "exp.callbacks: metrics, recorder, one-cycle": runner(loaders()),
+             "the same, accuracy in training too": runner(loaders(), train_metrics=True),
+             "exp.callbacks, no callbacks": runner(loaders(), cbs=False),
+             "bare loop, fused SGD": bare(loaders(), fused=True),
+             "exp.callbacks, fused SGD": runner(loaders(), fused=True)}
+    for name, make in PEERS.items():
+        if importlib.util.find_spec(name):
+            found[name] = make(loaders())
+    return found
+
+
+def measure(calls: dict, repeats: int) -> dict[str, list[float]]:
+    """Name -> seconds of each run; the calls take turns, after one warm-up each."""
+    for call in calls.values():
+        call()
+    seconds = {name: [] for name in calls}
+    for i in range(repeats):
+        for name in list(calls)[::1 if i % 2 else -1]:      # to and fro: no one always comes first
+            start = time.perf_counter()
+            calls[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def summarise(seconds: dict[str, list[float]]) -> list[dict]:
+    """A row a loop: median microseconds a step, ratio to the limit of the same round, its spread."""
+    limit = next(iter(seconds.values()))
+    rows = []
+    for name, runs in seconds.items():
+        ratios = sorted(run / base for run, base in zip(runs, limit))
+        low, high = (ratios[int(q * (len(ratios) - 1))] for q in (0.25, 0.75))
+        rows.append({"loop": name, "us a step": 1e6 * statistics.median(runs) / (ROWS / BATCH),
+                     "ratio to the limit": statistics.median(ratios),
+                     "ratio of the fastest runs": min(runs) / min(limit),
+                     "quartiles": [low, high], "seconds": runs})
+    return rows
+
+
+def cpu() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines()
+             if line.startswith("model name")] if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
+    parser.add_argument("--repeats", type=int, default=40, help="rounds (default 40)")
+    args = parser.parse_args()
+    if args.repeats < 1:
+        parser.error("need at least 1 round")
+    torch.set_num_threads(1)
+    rows = summarise(measure(loops(), args.repeats))
+    print(f"MLP 784-50-10, batch {BATCH}; one thread; {args.repeats} rounds; {cpu()}; torch {torch.__version__}\n")
+    print(f"{'loop':45} {'us a step':>10} {'ratio':>7}   middle half    fastest")
+    for row in rows:
+        low, high = row["quartiles"]
+        print(f"{row['loop']:45} {row['us a step']:10.0f} {row['ratio to the limit']:7.3f}   "
+              f"{low:.3f} to {high:.3f} {row['ratio of the fastest runs']:8.3f}")
+    ratio = rows[1]["ratio to the limit"]
+    print(f"\nbar: at most {BAR} times the bare loop; measured {ratio:.3f}: "
+          + ("met" if ratio <= BAR else f"missed by {ratio / BAR - 1:.1%}"))
+    print("not installed: " + (", ".join(n for n in PEERS if not importlib.util.find_spec(n)) or "none"))
+    if args.json:
+        result = {"what": "training loop", "model": "784-50-10", "batch_size": BATCH, "threads": 1,
+                  "bar": BAR, "machine": cpu(), "python": platform.python_version(),
+                  "torch": torch.__version__, "system": sys.platform, "results": rows}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
