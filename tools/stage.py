@@ -32,7 +32,7 @@ from settings import CFG, LIB, NBS, ROOT, SOLUTIONS
 GROUPS = {
     "00": "Support",
     "01": "Lesson 8 · Matrices and gradients",
-    "03": "Lesson 9 · The training loop",
+    "02c": "Lesson 9 · The training loop",
     "05a": "Lesson 10 · Inside the model",
     "07a": "Lesson 11 · Data and optimizers",
     "10b": "Lesson 12 · Advanced training, text",
