@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from common import against, cpu_name
+
 from exp.callbacks import Callback, MetricsCallback, Runner
 from exp.data_loading import DataLoader, Dataset
 from exp.minibatch_training import DataLoaders, accuracy
@@ -193,21 +195,9 @@ def summarise(seconds: dict[str, list[float]]) -> list[dict]:
     limit = next(iter(seconds.values()))
     rows = []
     for name, runs in seconds.items():
-        ratios = sorted(run / base for run, base in zip(runs, limit))
-        low, high = (ratios[int(q * (len(ratios) - 1))] for q in (0.25, 0.75))
         rows.append({"loop": name, "us a step": 1e6 * statistics.median(runs) / (ROWS / BATCH),
-                     "ratio to the limit": statistics.median(ratios),
-                     "ratio of the fastest runs": min(runs) / min(limit),
-                     "quartiles": [low, high], "seconds": runs})
+                     "ratio of the fastest runs": min(runs) / min(limit), **against(runs, limit)})
     return rows
-
-
-def cpu() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines()
-             if line.startswith("model name")] if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main() -> int:
@@ -219,7 +209,7 @@ def main() -> int:
         parser.error("need at least 1 round")
     torch.set_num_threads(1)
     rows = summarise(measure(loops(), args.repeats))
-    print(f"MLP 784-50-10, batch {BATCH}; one thread; {args.repeats} rounds; {cpu()}; torch {torch.__version__}\n")
+    print(f"MLP 784-50-10, batch {BATCH}; one thread; {args.repeats} rounds; {cpu_name()}; torch {torch.__version__}\n")
     print(f"{'loop':45} {'us a step':>10} {'ratio':>7}   middle half    fastest")
     for row in rows:
         low, high = row["quartiles"]
@@ -231,7 +221,7 @@ def main() -> int:
     print("not installed: " + (", ".join(n for n in PEERS if not importlib.util.find_spec(n)) or "none"))
     if args.json:
         result = {"what": "training loop", "model": "784-50-10", "batch_size": BATCH, "threads": 1,
-                  "bar": BAR, "machine": cpu(), "python": platform.python_version(),
+                  "bar": BAR, "machine": cpu_name(), "python": platform.python_version(),
                   "torch": torch.__version__, "system": sys.platform, "results": rows}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -20,6 +20,8 @@ from pathlib import Path
 import torch
 from torch.utils import data as torch_data
 
+from common import against, cpu_name
+
 from exp.data_loading import DataLoader, Dataset
 
 BAR = 1.2                      # times the limit: the most that our loader may take
@@ -67,20 +69,9 @@ def summarise(seconds: dict[str, list[float]]) -> list[dict]:
     limit = next(iter(seconds.values()))
     rows = []
     for name, runs in seconds.items():
-        ratios = sorted(run / base for run, base in zip(runs, limit))
-        low, high = (ratios[int(q * (len(ratios) - 1))] for q in (0.25, 0.75))
         rows.append({"loader": name, "ms an epoch": 1e3 * statistics.median(runs),
-                     "ratio to the limit": statistics.median(ratios),
-                     "quartiles": [low, high], "seconds": runs})
+                     **against(runs, limit)})
     return rows
-
-
-def cpu() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines()
-             if line.startswith("model name")] if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main() -> int:
@@ -93,7 +84,7 @@ def main() -> int:
         parser.error("need at least 1 round and 64 rows")
     torch.set_num_threads(1)
     rows = summarise(measure(epochs(args.rows, 784, 64), args.repeats))
-    print(f"{args.rows:,} × 784, batch 64, shuffled; one thread; {args.repeats} rounds; {cpu()}; "
+    print(f"{args.rows:,} × 784, batch 64, shuffled; one thread; {args.repeats} rounds; {cpu_name()}; "
           f"torch {torch.__version__}\n")
     print(f"{'loader':34} {'ms an epoch':>12} {'ratio':>7}   middle half")
     for row in rows:
@@ -105,7 +96,7 @@ def main() -> int:
           + ("met" if ratio <= BAR else f"missed by {ratio / BAR - 1:.0%}"))
     if args.json:
         result = {"what": "in-memory loader", "rows": args.rows, "batch_size": 64, "threads": 1,
-                  "bar": BAR, "machine": cpu(), "python": platform.python_version(),
+                  "bar": BAR, "machine": cpu_name(), "python": platform.python_version(),
                   "torch": torch.__version__, "system": sys.platform, "results": rows}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
