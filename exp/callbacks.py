@@ -29,16 +29,17 @@ class Callback:
     learn: "Runner | None" = None  # the loop that is running; None outside of a fit
 
 # %% ../nbs/04_callbacks.ipynb #644aedc5
-def _check_callback(cb: Any) -> None:
-    """Refuse what is no callback, and methods that look like events and are none."""
+def _check_callback(cb: Any, every: list) -> None:
+    """Refuse what is no callback or is there twice; methods like events that are none."""
     if not isinstance(cb, Callback):
         raise ValueError(f"add_cbs: need objects of a subclass of Callback, got {cb!r}")
-    for name in dir(cb):
-        if name.startswith(("before_", "after_", "cleanup_")) and name not in EVENTS:
-            if callable(getattr(cb, name)):
-                near = difflib.get_close_matches(name, EVENTS, 1, 0) or EVENTS
-                raise ValueError(f"add_cbs: {type(cb).__name__}.{name} is no event, did you "
-                                 f"mean {near[0]}? The events are: {', '.join(EVENTS)}")
+    if sum(cb is other for other in every) > 1:
+        raise ValueError(f"add_cbs: {cb!r} is there already, and would hear all twice")
+    for name in sorted({*dir(cb)} - {*EVENTS}):
+        if name.startswith(("before_", "after_", "cleanup_")) and callable(getattr(cb, name)):
+            near = difflib.get_close_matches(name, EVENTS, 1, 0) or EVENTS
+            raise ValueError(f"add_cbs: {type(cb).__name__}.{name} is no event, did you "
+                             f"mean {near[0]}? The events are: {', '.join(EVENTS)}")
 
 # %% ../nbs/04_callbacks.ipynb #dcba0213
 class _Batch:
@@ -69,10 +70,11 @@ class _Callbacks:
     """The callbacks of a loop: taken in, sorted, and let go."""
 
     def add_cbs(self, cbs: Iterable[Callback]) -> None:
-        """Take in callbacks, to listen from the next fit on; equal orders stay as given."""
-        for cb in cbs:
-            _check_callback(cb)
-            self.cbs = sorted([*self.cbs, cb], key=lambda cb: cb.order)
+        """Take in callbacks, each once, all or none; they listen from the next fit on."""
+        every = [*self.cbs, *(new := list(cbs))]
+        for cb in new:
+            _check_callback(cb, every)
+        self.cbs = sorted(every, key=lambda cb: cb.order)     # equal orders stay as given
 
     def _listeners(self, event: str) -> list[Callable[[], Any]]:
         return [getattr(cb, event) for cb in self.cbs if hasattr(cb, event)]
@@ -158,8 +160,8 @@ class TrainEval(Callback):
             run.pct = (run.epoch + (run.iter + 1) / run.n_iters) / run.n_epochs
 
     def cleanup_fit(self) -> None:
-        if self._before is not None:
-            self.learn.model.train(self._before)
+        model, mode, self._before = self.learn.model, self._before, None
+        model.train(model.training if mode is None else mode)     # None: no `before_fit` came
 
 # %% ../nbs/04_callbacks.ipynb #b39c94d7
 def _optimizer(opt: Any, model: nn.Module) -> Any:
@@ -221,16 +223,17 @@ class Metrics:
 # %% ../nbs/04_callbacks.ipynb #cb13334b
 def _number(name: str, value: Any) -> Tensor:
     """What a metric gave: one number, without the graph behind it."""
-    if (value := torch.as_tensor(value)).numel() == 1:
-        return value.detach().reshape(())
+    value = value if isinstance(value, Tensor) else torch.as_tensor(value)
+    if value.numel() == 1:
+        return value.detach() if value.ndim == 0 else value.detach().reshape(())
     raise ValueError(f"Metrics: need one number from {name}, got shape {tuple(value.shape)}")
 
 def _weighted(values: list[Tensor], counts: list[int]) -> float:
     """The mean of `values`, each counted `counts` times."""
     if not sum(counts):
         raise ValueError("Metrics: need at least one sample, got none")
-    weights = torch.tensor(counts, dtype=torch.float64) / sum(counts)
-    return (torch.stack(values).cpu().double() * weights).sum().item()
+    numbers = torch.stack(values).tolist()       # the one wait; from here on Python's floats
+    return sum(n * number for n, number in zip(counts, numbers)) / sum(counts)
 
 # %% ../nbs/04_callbacks.ipynb #7017f817
 class MetricsCallback(Callback):

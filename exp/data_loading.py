@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Dataset', 'SequentialSampler', 'RandomSampler', 'BatchSampler', 'collate', 'DataLoader']
 
-# %% ../nbs/02c_data_loading.ipynb #93d88543
+# %% ../nbs/02c_data_loading.ipynb #c875f510
+import contextlib
 import multiprocessing
 import pickle
 import random
@@ -39,7 +40,8 @@ class Dataset:
         return len(self.tensors[0])
 
     def __getitem__(self, i: int | slice | list[int] | Tensor) -> tuple[Tensor, ...]:
-        i = torch.tensor(i, dtype=torch.int64) if isinstance(i, list) else i
+        if isinstance(i, list):
+            i = torch.tensor(i, dtype=None if i else torch.int64)   # an empty list has no type
         if isinstance(i, Tensor) and i.ndim == 1 and i.dtype == torch.int64:
             return tuple(t.index_select(0, i) for t in self.tensors)
         return tuple(t[i] for t in self.tensors)
@@ -105,7 +107,7 @@ class BatchSampler:
         ours = hasattr(self.sampler, "order")
         order = self.sampler.order() if ours else torch.tensor(list(self.sampler)).long()
         whole = len(order) - len(order) % self.batch_size if self.drop_last else len(order)
-        return iter(order[:whole].split(self.batch_size) if whole else ())
+        return iter(order[:whole].split(self.batch_size) if whole else ())   # no empty batch
 
     def __len__(self) -> int:
         n = len(self.sampler)
@@ -140,8 +142,9 @@ class _Fetch:
         return (self.collate_fn or collate)([self.dataset[i] for i in batch.tolist()])
 
 # %% ../nbs/02c_data_loading.ipynb #3cd5fd09
-def _work(pipe: Any, fetch: Callable[[Tensor], Any]) -> None:
+def _work(pipe: Any, far_end: Any, fetch: Callable[[Tensor], Any]) -> None:
     """The life of a worker process: take indexes, send back the batch or the traceback."""
+    far_end.close()                                         # so that we see if the loader goes
     torch.set_num_threads(1)
     try:
         while True:
@@ -161,7 +164,7 @@ def _start(fetch: _Fetch) -> tuple[Any, Any]:
     """Start a worker; its process and our end of the pipe to it."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     ours, its = context.Pipe()
-    process = context.Process(target=_work, args=(its, fetch), daemon=True)
+    process = context.Process(target=_work, args=(its, ours, fetch), daemon=True)
     process.start()
     its.close()                                             # so that we see if the worker dies
     return process, ours
@@ -190,13 +193,30 @@ def _parallel(fetch: _Fetch, jobs: list[tuple], num_workers: int) -> Iterator[An
             process, pipe = workers[i % len(workers)]
             batch = _receive(process, pipe, i % len(workers))
             if i + len(workers) < len(jobs):
-                pipe.send(jobs[i + len(workers)])
+                with contextlib.suppress(OSError):          # the dead are missed when due
+                    pipe.send(jobs[i + len(workers)])
             yield batch
     finally:
         for process, pipe in workers:
             process.kill()
             process.join()
             pipe.close()
+
+# %% ../nbs/02c_data_loading.ipynb #6c13fcde
+def _choose_sampler(dataset: Any, shuffle: bool, sampler: Any, seed: int | None) -> Any:
+    """The sampler that was given, or one of ours."""
+    if shuffle and sampler is not None:
+        raise ValueError(f"DataLoader: need shuffle or a sampler, not both, got {sampler!r}")
+    if sampler is not None:
+        return sampler
+    return RandomSampler(len(dataset), seed) if shuffle else SequentialSampler(len(dataset))
+
+# %% ../nbs/02c_data_loading.ipynb #3a55a733
+def _check_workers(num_workers: int) -> int:
+    """The number of workers, if it is one."""
+    if not isinstance(num_workers, int) or num_workers < 0:
+        raise ValueError(f"DataLoader: need 0 workers or more, got {num_workers!r}")
+    return num_workers
 
 # %% ../nbs/02c_data_loading.ipynb #30e8bd72
 class DataLoader:
@@ -217,13 +237,9 @@ class DataLoader:
         collate_fn: Callable[[list], Any] | None = None,  # joins samples; None stands for `collate`
         seed: int | None = None,  # of the order, and of what workers draw at random
     ):
-        if shuffle and sampler is not None or not num_workers >= 0:
-            got = f"{shuffle=}, {sampler=}, {num_workers=}"
-            raise ValueError(f"DataLoader: need shuffle or a sampler, workers 0 or more, got {got}")
-        if sampler is None:
-            n = len(dataset)
-            sampler = RandomSampler(n, seed) if shuffle else SequentialSampler(n)
-        self.dataset, self.batch_size, self.num_workers = dataset, batch_size, num_workers
+        self.dataset, self.batch_size = dataset, batch_size
+        self.num_workers = _check_workers(num_workers)
+        sampler = _choose_sampler(dataset, shuffle, sampler, seed)
         self.batches = BatchSampler(sampler, batch_size, drop_last)
         self._fetch = _Fetch(dataset, collate_fn)
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)

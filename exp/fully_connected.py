@@ -23,12 +23,13 @@ def normalize(
 
     Like: `torchvision.transforms.Normalize`
     Raises: ValueError if `std` is not above 0, or the shapes do not fit"""
-    mean, std = (torch.as_tensor(s, device=x.device) for s in (mean, std))
+    kind = x.dtype if x.is_floating_point() else None
+    mean, std = (torch.as_tensor(s, dtype=kind, device=x.device) for s in (mean, std))
     if not bool((std > 0).all()) or not bool(std.isfinite().all()):
         raise ValueError(f"normalize: need finite std above 0, got {std.min():.3g}")
-    if torch.broadcast_shapes(x.shape, mean.shape, std.shape) != x.shape:
-        shapes = f"{tuple(mean.shape)} and {tuple(std.shape)}"
-        raise ValueError(f"normalize: need shapes that fit {tuple(x.shape)}, got {shapes}")
+    for s in (mean, std):
+        if s.ndim > x.ndim or any(m not in (1, n) for m, n in zip(s.shape[::-1], x.shape[::-1])):
+            raise ValueError(f"normalize: need to fit {(*x.shape,)}, got {(*s.shape,)}")
     return (x - mean) / std
 
 # %% ../nbs/02_fully_connected.ipynb #cb1fa73a
@@ -207,8 +208,7 @@ class Model(Module):
     Raises: ValueError if one of the layers is no Module"""
 
     def __init__(
-        self,
-        *layers: Module,  # in the order of the forward pass; one may come twice
+        self, *layers: Module,  # in the order of the forward pass; one may come twice
     ):
         for i, layer in enumerate(layers):
             if not isinstance(layer, Module):

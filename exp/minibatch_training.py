@@ -118,30 +118,37 @@ def accuracy(
         raise ValueError(f"accuracy: need shapes (n, k) and (n,), n and k above 0, got {shapes}")
     return (logits.argmax(dim=1) == target).float().mean()
 
+# %% ../nbs/03_minibatch_training.ipynb #260f80e3
+def _groups(params: Iterable[Any], lr: float) -> list[dict[str, Any]]:
+    """The parameters in groups {"params": tensors, "lr": rate}, all of them checked."""
+    groups = list(params)
+    if not all(isinstance(g, dict) for g in groups):
+        groups = [{"params": groups}]
+    groups = [{"lr": lr, **g, "params": list(g.get("params", []))} for g in groups]
+    every = [p for g in groups for p in g["params"]]
+    whole = all(isinstance(p, Tensor) and p.is_leaf for p in every)
+    if not every or not whole or len({id(p) for p in every}) < len(every):
+        raise ValueError(f"SGD: need whole parameters, each once, got {len(every)} {params!r:.60}")
+    for g in groups:
+        if g.keys() != {"params", "lr"} or not g["lr"] >= 0:
+            got = {k: v for k, v in g.items() if k != "params"}
+            raise ValueError(f"SGD: need params and lr, 0 or more, got {got}")
+    return groups
+
 # %% ../nbs/03_minibatch_training.ipynb #fa6f908d
 class SGD:
     """Move parameters against their gradients: parameter -= lr * gradient.
 
     Like: `torch.optim.SGD` without momentum
-    Raises: ValueError for no parameters, one given twice, an unknown option, a negative rate
+    Raises: ValueError for no or odd parameters, an unknown option, a negative rate
     """
 
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],  # tensors; or groups, as below
-        lr: float,                                # learning rate of groups without their own
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],  # tensors; or groups, with own "lr"
+        lr: float,             # learning rate of groups without their own
     ):
-        groups = list(params)
-        if not all(isinstance(g, dict) for g in groups):
-            groups = [{"params": groups}]         # one group: {"params": tensors, "lr": rate}
-        self.param_groups = [{"lr": lr, **g, "params": list(g["params"])} for g in groups]
-        every = [p for g in self.param_groups for p in g["params"]]
-        if not every or len({id(p) for p in every}) < len(every):
-            raise ValueError(f"SGD: need parameters, each once, got {len(every)}")
-        for g in self.param_groups:
-            if g.keys() != {"params", "lr"} or not g["lr"] >= 0:
-                got = {k: v for k, v in g.items() if k != "params"}
-                raise ValueError(f"SGD: need params and lr, 0 or more, got {got}")
+        self.param_groups = _groups(params, lr)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -168,7 +175,7 @@ class DataLoaders:
     def from_arrays(
         cls,
         images: Images,           # grey images with labels, as from `choose_data`
-        batch_size: int = 64,     # of training; validation takes twice as many, for no gradients
+        batch_size: int = 64,     # of training; validation takes twice as many
         seed: int | None = None,  # of the training order
         num_workers: int = 0,     # processes that fetch ahead
     ) -> "DataLoaders":           # of rows (n, h * w), mean 0, standard deviation 1; and labels
@@ -209,7 +216,7 @@ def fit(
     epochs: int,           # how often to go through the training data
     model: nn.Module,      # gives scores (n, k); trained in place
     loss_func: Callable,   # takes scores and labels, gives a batch's mean loss
-    opt: Any,              # an optimizer of the model's parameters: ours, or one of PyTorch's
+    opt: Any,              # an optimizer of the model's parameters, ours or PyTorch's
     dls: DataLoaders,      # the batches of inputs and labels
 ) -> list[dict[str, Any]]:  # a row an epoch: epoch, train_loss, valid_loss, valid_accuracy
     """Train a model, and measure it after each epoch.
