@@ -5,25 +5,19 @@
     python bench/hooks.py --json FILE        write it, with every run, to FILE too
 
 The CNN of lesson 06, four convolutions of 8, 16, 32 and 32 channels, in training on images of 28 × 28; one thread.
-The four activation layers are watched. The variants take turns (A B C A B C …), each with a runner of its own, and
-each figure is a
-median of CPU seconds; ratios to the runner that watches nothing are taken round by round.
+The four activation layers are watched. The variants take turns (A B C, C B A …), each with a runner of its own, and
+each figure is a median of CPU seconds; ratios to the runner that watches nothing are taken round by round.
 """
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from common import against, cpu_name
+from common import cpu_name, options, print_ratios, summarise, take_turns, verdict, write_result
 
 from exp.callbacks import Callback, Runner
 from exp.cnn import GeneralReLU, init_cnn, simple_cnn
@@ -70,52 +64,26 @@ def runners(batch_size: int, steps: int) -> dict[str, Runner]:
     return found
 
 
-def measure(found: dict[str, Runner], rounds: int) -> dict[str, list[float]]:
-    """Name -> CPU seconds of each epoch; the runners take turns, after one warm-up each."""
-    for runner in found.values():
-        runner.fit(1)
-    seconds = {name: [] for name in found}
-    for _ in range(rounds):
-        for name, runner in found.items():
-            start = time.process_time()
-            runner.fit(1)
-            seconds[name].append(time.process_time() - start)
-    return seconds
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
-    parser.add_argument("--repeats", type=int, default=31, help="rounds (default 31)")
+    parser = options(__doc__, repeats=31)
     parser.add_argument("--steps", type=int, default=4, help="batches in a round (default 4)")
     args = parser.parse_args()
     if args.repeats < 1 or args.steps < 1:
         parser.error("need at least 1 round and 1 step")
     torch.set_num_threads(1)
-    rows = []
-    for batch_size in (512, 64):
-        seconds = measure(runners(batch_size, args.steps), args.repeats)
-        limit = next(iter(seconds.values()))
-        rows += [{"batch size": batch_size, "watched": name,
-                  "ms a step": 1e3 * statistics.median(runs) / args.steps,
-                  **against(runs, limit)} for name, runs in seconds.items()]
     print(f"CNN 8-16-32-32, one thread; {args.repeats} rounds of {args.steps} steps; {cpu_name()}; "
-          f"torch {torch.__version__}\n")
-    print(f"{'batch':>5}  {'watched':26} {'ms a step':>10} {'ratio':>7}   middle half")
-    for row in rows:
-        low, high = row["quartiles"]
-        print(f"{row['batch size']:5}  {row['watched']:26} {row['ms a step']:10.2f} "
-              f"{row['ratio to the limit']:7.3f}   {low:.3f} to {high:.3f}")
-    ratio = rows[1]["ratio to the limit"]
-    print(f"\nbar: at most {BAR} times the step at batch 512; measured {ratio:.3f}: "
-          + ("met" if ratio <= BAR else f"missed by {ratio / BAR - 1:.1%}"))
-    if args.json:
-        result = {"title": "What watching activations costs", "network": "CNN 8-16-32-32", "bar": BAR,
-                  "steps a round": args.steps, "threads": 1, "machine": cpu_name(),
-                  "python": platform.python_version(), "torch": torch.__version__,
-                  "system": sys.platform, "results": rows}
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+          f"torch {torch.__version__}")
+    found = []
+    for batch_size in (512, 64):
+        calls = {name: partial(run.fit, 1) for name, run in runners(batch_size, args.steps).items()}
+        seconds = take_turns(calls, args.repeats, time.process_time)
+        rows = summarise(seconds, "watched", "ms a step", 1e3 / args.steps)
+        print(f"\nbatch {batch_size}")
+        print_ratios(rows)
+        found += [{"batch size": batch_size, **row} for row in rows]
+    print("\nbatch 512: " + verdict(found[1]["ratio to the limit"], BAR, "the step without hooks"))
+    write_result(args.json, "What watching activations costs", network="CNN 8-16-32-32", bar=BAR,
+                 **{"steps a round": args.steps}, results=found)
     return 0
 
 

@@ -7,26 +7,20 @@
 
 An MLP 784-50-10 with ReLU, SGD: one epoch of 100 batches of 64 and 20 in validation, on one thread.
 The bare loop trains, and measures validation loss and accuracy. Ours does that with callbacks: metrics, a recorder
-of losses and rates, a one-cycle schedule. The loops take turns (A B C A B C …); ratios are taken round by round.
+of losses and rates, a one-cycle schedule. The loops take turns (A B C, C B A …); ratios are taken round by round.
 fastai, Lightning and Accelerate are measured if they are installed; the project never needs them.
 """
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
-import platform
-import statistics
 import sys
-import time
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common import against, cpu_name
+from common import cpu_name, options, print_ratios, summarise, take_turns, verdict, write_result
 
 from exp.anneal import ParamScheduler, Recorder, one_cycle
 from exp.callbacks import MetricsCallback, Runner
@@ -158,55 +152,22 @@ def loops(size: int) -> dict:
     return found
 
 
-def measure(calls: dict, repeats: int) -> dict[str, list[float]]:
-    """Name -> seconds of each run; the calls take turns, after one warm-up each."""
-    for call in calls.values():
-        call()
-    seconds = {name: [] for name in calls}
-    for i in range(repeats):
-        for name in list(calls)[::1 if i % 2 else -1]:      # to and fro: no one always comes first
-            start = time.perf_counter()
-            calls[name]()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def summarise(seconds: dict[str, list[float]]) -> list[dict]:
-    """A row a loop: median microseconds a step, ratio to the limit of the same round, its spread."""
-    limit = next(iter(seconds.values()))
-    rows = []
-    for name, runs in seconds.items():
-        rows.append({"loop": name, "us a step": 1e6 * statistics.median(runs) / STEPS,
-                     "ratio of the fastest runs": min(runs) / min(limit), **against(runs, limit)})
-    return rows
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
-    parser.add_argument("--repeats", type=int, default=40, help="rounds (default 40)")
+    parser = options(__doc__, repeats=40)
     parser.add_argument("--batch-size", type=int, choices=BARS, default=64, help="64 or 512")
     args = parser.parse_args()
     if args.repeats < 1:
         parser.error("need at least 1 round")
     torch.set_num_threads(1)
-    rows = summarise(measure(loops(args.batch_size), args.repeats))
-    print(f"MLP 784-50-10, batch {args.batch_size}; one thread; {args.repeats} rounds; {cpu_name()}; torch {torch.__version__}\n")
-    print(f"{'loop':45} {'us a step':>10} {'ratio':>7}   middle half    fastest")
-    for row in rows:
-        low, high = row["quartiles"]
-        print(f"{row['loop']:45} {row['us a step']:10.0f} {row['ratio to the limit']:7.3f}   "
-              f"{low:.3f} to {high:.3f} {row['ratio of the fastest runs']:8.3f}")
-    ratio, bar = rows[1]["ratio to the limit"], BARS[args.batch_size]
-    print(f"\nbar: at most {bar} times the bare loop; measured {ratio:.3f}: "
-          + ("met" if ratio <= bar else f"missed by {ratio / bar - 1:.1%}"))
-    print("not installed: " + (", ".join(n for n in PEERS if not importlib.util.find_spec(n)) or "none"))
-    if args.json:
-        result = {"what": "training loop", "model": "784-50-10", "batch_size": args.batch_size, "threads": 1,
-                  "bar": bar, "machine": cpu_name(), "python": platform.python_version(),
-                  "torch": torch.__version__, "system": sys.platform, "results": rows}
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"MLP 784-50-10, batch {args.batch_size}; one thread; {args.repeats} rounds; {cpu_name()}; "
+          f"torch {torch.__version__}\n")
+    rows = summarise(take_turns(loops(args.batch_size), args.repeats), "loop", "us a step", 1e6 / STEPS)
+    print_ratios(rows)
+    bar, missing = BARS[args.batch_size], [n for n in PEERS if not importlib.util.find_spec(n)]
+    print("\n" + verdict(rows[1]["ratio to the limit"], bar, "the bare loop"))
+    print("not installed: " + (", ".join(missing) or "none"))
+    write_result(args.json, "The training loop", model="784-50-10", **{"batch size": args.batch_size}, bar=bar,
+                 results=rows)
     return 0
 
 

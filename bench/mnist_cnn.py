@@ -13,22 +13,19 @@ not what is reported. One thread; a seed sets both the weights and the order of 
 """
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common import cpu_name
+from common import cpu_name, options, write_result
 
 from exp.anneal import ParamScheduler, one_cycle
 from exp.callbacks import MetricsCallback, Runner
@@ -71,8 +68,7 @@ def row(name: str, runs: list[tuple[float, float]], **more) -> dict:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
+    parser = options(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (default 3)")
     parser.add_argument("--epochs", type=int, default=8, help="of the record (default 8)")
     parser.add_argument("--only", choices=["record", "activations"], help="one of the two parts")
@@ -85,9 +81,7 @@ def main() -> int:
                               x_valid=data.x_valid[:2000], y_valid=data.y_valid[:2000])
     print(f"{data.title}, {len(data.x_train):,} images, batch {BATCH}, rate up to {RATE}; "
           f"{device}, {cpu_name()}; torch {torch.__version__}\n")
-    result = {"title": "The convolutional network of lesson 06", "data": data.title, "device": str(device),
-              "machine": cpu_name(), "threads": 1, "python": platform.python_version(),
-              "torch": torch.__version__, "system": sys.platform, "bar": BAR, "batch size": BATCH,
+    result = {"data": data.title, "device": str(device), "bar": BAR, "batch size": BATCH,
               "highest rate": RATE, "seeds": list(range(args.seeds))}
     if args.only != "activations":
         result["epochs"] = args.epochs
@@ -101,11 +95,9 @@ def main() -> int:
         result["activations"] = [
             row(name, [train(few, seed, 3, act, leak, rate=rate) for seed in range(args.seeds)],
                 activation=name, rate=rate) for rate in RATES for name, (act, leak) in ACTIVATIONS.items()]
-    if args.json:
-        if args.only and args.json.exists():
-            result = json.loads(args.json.read_text(encoding="utf-8")) | result
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if args.only and args.json and args.json.exists():
+        result = json.loads(args.json.read_text(encoding="utf-8")) | result
+    write_result(args.json, "The convolutional network of lesson 06", **result)
     return 0
 
 

@@ -12,19 +12,15 @@ nothing was chosen by.
 """
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from common import cpu_name
+from common import cpu_name, options, write_result
 
 from exp.anneal import ParamScheduler, one_cycle
 from exp.batchnorm import BatchNorm
@@ -74,8 +70,7 @@ def summarise(name: str, lr: float, runs: list[dict]) -> dict:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here too")
+    parser = options(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (default 3)")
     parser.add_argument("--choose", action="store_true", help="try several rates instead")
     args = parser.parse_args()
@@ -96,13 +91,8 @@ def main() -> int:
         rows.append(row)
         print(f"{name:20} {row['valid_accuracy']:8.2%} ± {row['valid_accuracy_std']:.2%} "
               f"{row['test_accuracy']:8.2%} ± {row['test_accuracy_std']:.2%} {row['seconds']:8.1f}", flush=True)
-    if args.json:
-        result = {"what": "one epoch of MNIST", "channels": CHANNELS, "batch_size": BATCH, "momentum": MOMENTUM,
-                  "to_beat": TO_BEAT, "threads": torch.get_num_threads(), "machine": cpu_name(),
-                  "python": platform.python_version(), "torch": torch.__version__, "system": sys.platform,
-                  "results": rows}
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(args.json, "One epoch of MNIST", channels=CHANNELS, batch_size=BATCH, momentum=MOMENTUM,
+                 to_beat=TO_BEAT, results=rows)
     return 0
 
 
