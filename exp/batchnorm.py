@@ -109,9 +109,8 @@ class BatchNorm(_Tracking):
         y, mean, var = standardize(x, [0, *range(2, x.ndim)], self.eps)
         if self.running_mean is not None:             # so this is training
             self.num_batches_tracked += 1
-            share = self.momentum
-            if share is None:                      # stays on the device: no waiting
-                share = 1 / self.num_batches_tracked.to(self.running_var.dtype)
+            count = self.num_batches_tracked.to(self.running_var.dtype)   # on the device
+            share = 1 / count if self.momentum is None else self.momentum
             self._track(mean.flatten(), var.flatten() * (size / (size - 1)), share)
         return self._scale(y)
 
@@ -143,11 +142,10 @@ class LayerNorm(nn.Module):
         self.register_parameter("bias", shift)
 
     def forward(self, x: Tensor) -> Tensor:
-        k = len(self.normalized_shape)
-        if tuple(x.shape[-k:]) != self.normalized_shape:
-            raise ValueError(f"LayerNorm: need a shape that ends in {self.normalized_shape}, "
-                             f"got {tuple(x.shape)}")
-        y, _, _ = standardize(x, range(-k, 0), self.eps)
+        end, got = self.normalized_shape, tuple(x.shape)
+        if got[-len(end):] != end:
+            raise ValueError(f"LayerNorm: need a shape that ends in {end}, got {got}")
+        y, _, _ = standardize(x, range(-len(end), 0), self.eps)
         y = y if self.weight is None else y * self.weight
         return y if self.bias is None else y + self.bias
 

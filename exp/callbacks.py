@@ -45,7 +45,7 @@ def _check_callback(cb: Any, every: list) -> None:
 class _Batch:
     """What happens to one batch: four stages, each of which a subclass may override."""
 
-    def predict(self) -> None:
+    def forward(self) -> None:
         self.pred = self.model(self.xb)
 
     def compute_loss(self) -> None:
@@ -59,7 +59,7 @@ class _Batch:
         self.opt.zero_grad()
 
     def _one_batch(self) -> None:
-        self._stage("pred", self.predict)
+        self._stage("pred", self.forward)
         self._stage("loss", self.compute_loss)
         if self.training:
             self._stage("backward", self.backward)

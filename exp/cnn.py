@@ -6,7 +6,8 @@
 __all__ = ['GeneralReLU', 'Lambda', 'conv_layer', 'simple_cnn', 'default_device', 'to_device', 'DeviceCallback', 'BatchTransform',
            'init_cnn']
 
-# %% ../nbs/06_cuda_cnn_hooks_init.ipynb #3652c982
+# %% ../nbs/06_cuda_cnn_hooks_init.ipynb #d5d63f0d
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ class GeneralReLU(nn.Module):
     """Pass what is above zero, damp what is below, move the result down, cut it off.
 
     Like: `torch.nn.LeakyReLU` minus a constant, with an upper limit
-    Raises: ValueError for numbers that are not finite, or a limit that leaves nothing
+    Raises: ValueError unless leak and shift are finite, and the limit is above -shift
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class GeneralReLU(nn.Module):
         if not (math.isfinite(leak) and math.isfinite(shift)):
             raise ValueError(f"GeneralReLU: need finite numbers, got {leak} and {shift}")
         if clamp is not None and not clamp > -shift:
-            raise ValueError(f"GeneralReLU: need clamp above {-shift}, got {clamp}")
+            raise ValueError(f"GeneralReLU: need clamp above {0 - shift}, got {clamp}")
         self.leak, self.shift, self.clamp = leak, shift, clamp
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,15 +77,17 @@ class Lambda(nn.Module):
 def conv_layer(
     c_in: int,              # input channels
     c_out: int,             # output channels
-    kernel_size: int = 3,   # height and width of the window
+    kernel_size: int = 3,   # height and width of the window, odd
     stride: int = 2,        # 2 halves height and width
     act: Callable[[], nn.Module] | None = GeneralReLU,  # makes the activation; None: none
     norm: Callable[[int], nn.Module] | None = None,     # makes a layer for c_out channels
 ) -> nn.Sequential:  # (n, c_in, h, w) to (n, c_out, h / stride, w / stride), rounded up
     """Stack a convolution, a normalisation if wanted, and an activation.
 
-    Raises: ValueError if `act` or `norm` is a layer and not what makes one
+    Raises: ValueError if `act` or `norm` is a layer and not what makes one, for even windows
     """
+    if kernel_size % 2 == 0:
+        raise ValueError(f"conv_layer: need an odd kernel_size, got {kernel_size}")
     for name, make in [("act", act), ("norm", norm)]:
         if make is not None and (isinstance(make, nn.Module) or not callable(make)):
             raise ValueError(f"conv_layer: need a class or function for {name}, got {make}")
@@ -132,7 +135,9 @@ def to_device(
     if isinstance(x, Tensor):
         return x.to(device, non_blocking=torch.device(device).type == "cuda")
     if isinstance(x, dict):
-        return type(x)({k: to_device(v, device) for k, v in x.items()})
+        moved = copy.copy(x)        # of its type, also where that takes more than a dict
+        moved.update({k: to_device(v, device) for k, v in x.items()})
+        return moved
     if isinstance(x, (list, tuple)):
         moved = [to_device(v, device) for v in x]
         return type(x)(*moved) if hasattr(x, "_fields") else type(x)(moved)

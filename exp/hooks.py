@@ -152,7 +152,7 @@ class _Tables(Callback):
         return [torch.cat(log.chunks)[:log.n].cpu()
                 for log in self._logs.values() if log.n]
 
-    names = property(lambda self: [log.name for log in self._logs.values()])
+    names = property(lambda self: [g.name for g in self._logs.values() if g.n])  # if called
     means = property(lambda self: [t[:, 0] for t in self._read()])  # one number a batch
     stds = property(lambda self: [t[:, 1].sqrt() for t in self._read()])   # the same
     dead = property(lambda self: [t[:, 2] for t in self._read()])  # share of channels
@@ -163,25 +163,23 @@ class _Listen(_Tables):
     """Hook modules for a fit; log what they give in training batches."""
 
     order = 90           # last: `before_batch` of another callback may call the model
-    _hooks, _on = None, False
+    _hooks, _on = Hooks((), print), False         # none yet
 
     def before_fit(self) -> None:
         self._logs, self._on = _choose(self.learn.model, self.modules, self.bins), False
-        self._hooks = Hooks(self._logs, self._hear)
+        self._hooks = Hooks([*self._logs, self.learn.model], self._hear)
 
     def _hear(self, hook: Hook, module: nn.Module, inputs: Any, output: Any) -> None:
-        if self._on:
+        if hook is self._hooks[-1]:          # the model's own: the forward pass is over
+            self._on = False
+        elif self._on:
             self._logs[module].add(output, self.span, self.samples)
 
     def before_batch(self) -> None:
         self._on = self.learn.training
 
-    def after_pred(self) -> None:
-        self._on = False
-
     def cleanup_fit(self) -> None:
-        if self._hooks is not None:
-            self._hooks.remove()
+        self._hooks.remove()
 
 # %% ../nbs/05e_hooks.ipynb #06c1142e
 class _Plots(_Listen):

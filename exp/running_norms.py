@@ -13,7 +13,7 @@ from .batchnorm import BatchNorm
 
 # %% ../nbs/07b_running_norms.ipynb #1d35549f
 class _LastSamples(BatchNorm):
-    """Running statistics in which the last samples count, however they came in batches."""
+    """Running statistics in which the last samples count, in batches of any size."""
 
     def __init__(self, num_features: int, eps: float, window: float, affine: bool):
         if not window >= 1:
@@ -57,8 +57,11 @@ class RunningBatchNorm(_LastSamples):
         super().__init__(num_features, eps, window, affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.ndim < 2 or x.shape[1] != self.num_features:
-            return super().forward(x)                # evaluation; or an error
+        if x.ndim < 2 or x.shape[1] != self.num_features:
+            raise ValueError(f"RunningBatchNorm: need shape (n, {self.num_features}, …), "
+                             f"got {tuple(x.shape)}")
+        if not self.training:
+            return self._by_running(x)
         if not x.numel():
             raise ValueError("RunningBatchNorm: need at least one value a channel, got "
                              f"a batch of shape {tuple(x.shape)}")
