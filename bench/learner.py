@@ -6,8 +6,8 @@
     python bench/learner.py --batch-size 512  larger batches: the loop weighs less, its bar is lower
 
 An MLP 784-50-10 with ReLU, SGD: one epoch of 100 batches of 64 and 20 in validation, on one thread.
-The bare loop trains, and measures validation loss and accuracy. Ours does that with callbacks: metrics, a recorder
-of losses and rates, a one-cycle schedule. The loops take turns (A B C, C B A …); ratios are taken round by round.
+The bare loop trains, and measures validation loss and accuracy. Ours is a `Learner` that does the same with
+metrics, a recorder of losses and rates and a one-cycle schedule, and with our own SGD; other rows change one thing. The loops take turns (A B C, C B A …); ratios are taken round by round.
 fastai, Lightning and Accelerate are measured if they are installed; the project never needs them.
 """
 from __future__ import annotations
@@ -22,10 +22,11 @@ from torch import nn
 
 from common import cpu_name, options, print_ratios, summarise, take_turns, verdict, write_result
 
-from exp.anneal import ParamScheduler, Recorder, one_cycle
-from exp.callbacks import MetricsCallback, Runner
+from exp.callbacks import Runner
 from exp.data_loading import DataLoader, Dataset
+from exp.learner import Learner
 from exp.minibatch_training import DataLoaders, accuracy
+from exp.optimizers import sgd
 
 BARS = {64: 1.05, 512: 1.03}   # batch size -> times the bare loop: the most that our loop may take
 STEPS = 100                    # batches in an epoch; a fifth as many samples in validation
@@ -69,11 +70,15 @@ def bare(dls: DataLoaders, fused: bool | None = None):
     return epoch
 
 
-def runner(dls: DataLoaders, cbs: bool = True, train_metrics: bool = False, fused: bool | None = None):
+def learner(dls: DataLoaders, opt_func=sgd, one_cycle: bool = True, **options):
     """Our loop over the same work."""
-    extra = [MetricsCallback(train_metrics, accuracy=accuracy), Recorder(),
-             ParamScheduler("lr", one_cycle(0.1))] if cbs else []
-    run = Runner(model(), dls, F.cross_entropy, partial(torch.optim.SGD, lr=0.1, fused=fused), extra)
+    learn = Learner(model(), dls, F.cross_entropy, opt_func, 0.1, metrics=accuracy, device="cpu", **options)
+    return lambda: (learn.fit_one_cycle if one_cycle else learn.fit)(1)
+
+
+def runner(dls: DataLoaders):
+    """The loop alone, without any callback of its own."""
+    run = Runner(model(), dls, F.cross_entropy, partial(torch.optim.SGD, lr=0.1))
     return lambda: run.fit(1)
 
 
@@ -141,11 +146,12 @@ PEERS = {"fastai": fastai_loop, "lightning": lightning_loop, "accelerate": accel
 def loops(size: int) -> dict:
     """Name -> a function that trains one epoch; the limit comes first."""
     found = {"bare loop (limit)": bare(loaders(size)),
-             "exp.callbacks: metrics, recorder, one-cycle": runner(loaders(size)),
-             "the same, accuracy in training too": runner(loaders(size), train_metrics=True),
-             "exp.callbacks, no callbacks": runner(loaders(size), cbs=False),
-             "bare loop, fused SGD": bare(loaders(size), fused=True),
-             "exp.callbacks, fused SGD": runner(loaders(size), fused=True)}
+             "Learner: metrics, recorder, one-cycle": learner(loaders(size)),
+             "the same, accuracy in training too": learner(loaders(size), train_metrics=True),
+             "Learner with torch.optim.SGD": learner(loaders(size), torch.optim.SGD),
+             "Learner with torch.optim.SGD, fused": learner(loaders(size), partial(torch.optim.SGD, fused=True)),
+             "Runner, no callbacks": runner(loaders(size)),
+             "bare loop, fused SGD": bare(loaders(size), fused=True)}
     for name, make in PEERS.items():
         if importlib.util.find_spec(name):
             found[name] = make(loaders(size))
