@@ -34,7 +34,7 @@ GROUPS = {
     "01": "Lesson 8 · Matrices and gradients",
     "02c": "Lesson 9 · The training loop",
     "05a": "Lesson 10 · Inside the model",
-    "08": "Lesson 11 · Data and optimizers",
+    "07c": "Lesson 11 · Data and optimizers",
     "10b": "Lesson 12 · Advanced training, text",
     "13": "Applications",
 }
