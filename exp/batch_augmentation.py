@@ -105,7 +105,7 @@ class RandomErasing:
 
     Like: `torchvision.transforms.RandomErasing`
     Raises: ValueError for options out of range
-    Source: Zhong et al. 2020, whose noise has values of any size
+    Source: Zhong et al. 2020, whose noise has values from 0 to 255
     """
 
     def __init__(

@@ -92,8 +92,9 @@ class _Number(float):
         return self._test("!=", 0)
 
     def _test(self, sign: str, other: Any) -> bool:
-        found = _SIGNS[sign](float(self), other)
-        self.tests.append(f"({self.text} {sign} {other!r}) is {found}")
+        plain = float(other) if isinstance(other, _Number) else other
+        found = _SIGNS[sign](float(self), plain)
+        self.tests.append(f"({self.text} {sign} {_text(other)}) is {found}")
         return found
 
     def _join(self, sign: str, other: Any, swap: bool = False) -> "_Number":
