@@ -143,15 +143,17 @@ def _draw_scene(outline: np.ndarray, rng: np.random.Generator) -> Image.Image:
     "A cluttered scene with the outline in it; the shorter side has 160 pixels."
     def colour(): return tuple(rng.integers(256, size=3).tolist())
     size = (320, 320 + 2 * int(rng.integers(54)))[:: int(rng.choice([-1, 1]))]
-    clouds = rng.integers(50, 200, size=(4, 4, 3)).astype(np.uint8)
+    back, fill = [(20, 130), (160, 256)] if rng.random() < 0.5 else [(125, 235), (0, 96)]
+    clouds = rng.integers(*back, size=(4, 4, 3)).astype(np.uint8)
     image = Image.fromarray(clouds).resize(size, Image.BICUBIC)
     draw = ImageDraw.Draw(image)
-    for _ in range(rng.integers(3, 10)):
+    for _ in range(rng.integers(2, 6)):
         draw.line(rng.integers(320, size=4).tolist(), colour(), int(rng.integers(2, 10)))
-    angle, radius = rng.uniform(-0.6, 0.6), rng.uniform(50, 120)
+    angle, radius = rng.uniform(-0.3, 0.3), rng.uniform(100, 145)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     corners = outline @ turn * radius + rng.uniform(radius, np.array(size) - radius)
-    draw.polygon([tuple(corner) for corner in corners], colour(), colour(), 5)
+    inside = tuple(rng.integers(*fill, size=3).tolist())
+    draw.polygon([tuple(corner) for corner in corners], inside, colour(), 5)
     noisy = np.asarray(image.reduce(2)) + rng.normal(0, 10, (size[1] // 2, size[0] // 2, 1))
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
@@ -177,7 +179,7 @@ def make_shapes(
     Raises: DataError if the cache folder cannot be written
     """
     classes = {f"s{i:02}": name for i, name in enumerate(_outlines())}
-    path = cache_folder() / "shapes" / f"1-{n_train}-{n_val}-{seed}"
+    path = cache_folder() / "shapes" / f"2-{n_train}-{n_val}-{seed}"
     sizes = {"train": n_train, "val": n_val}
     write_whole(path, lambda part: _write_scenes(part, sizes, classes, seed))
     return Photos("shapes", "generated shapes", path, classes)
