@@ -83,7 +83,7 @@ def cost(files: list) -> dict:
     calls = {
         "grid_sample alone": lambda: sample(x, grid),
         "the batch: grid, sample, normalise": lambda: batch.prepare(x, True),
-        "the same with affine_grid of torch": lambda: (sample(x, F.affine_grid(thetas, x.shape, align_corners=False)) - mean) / std,
+        "affine_grid of torch, plain normalise": lambda: (sample(x, F.affine_grid(thetas, x.shape, align_corners=False)) - mean) / std,
         "Pillow, image by image": lambda: by_pillow(images, thetas, mean, std),
     }
     rows = summarise(take_turns(calls, 41, time.process_time), "what", "ms", 1e3)

@@ -191,11 +191,10 @@ class _OneSize:
         scale: float = 1.14,           # how much smaller than the largest box that fits
         resample: int = _BILINEAR,     # the filter for images
     ):
-        self.size, self.resample = _pair(type(self).__name__, size), resample
+        name = type(self).__name__
+        self.size, self.scale, self.resample = _pair(name, size), scale, resample
         if not 1 <= scale < math.inf:
-            name = type(self).__name__
             raise ValueError(f"{name}: need a scale of 1 or more, got {scale!r}")
-        self.scale = scale
 
     def _boxed(self, x: Any, across: float, down: float) -> tuple[float, ...]:
         w, h = _largest(x.size, self.size[1] / self.size[0])
@@ -276,5 +275,4 @@ class RandomResizedCrop(RandomTransform):
     def draw(self, x: Any, rng: random.Random) -> dict[str, Any]:
         return {"box": random_box(x.size, self.scale, self.ratio, rng)}
 
-    def apply(self, x: Any, box: tuple[float, ...]) -> Any:
-        return x.resize(self.size[::-1], self.resample, box)
+    apply = _OneSize.apply

@@ -21,10 +21,10 @@ from .warping import compose_matrices, flip_matrices, rotation_matrices
 from .warping import warp_batch, warp_matrices, zoom_matrices
 
 # %% ../nbs/10a_batch_augmentation.ipynb #ba3ac4d2
-def _uniform(n: int, low: float, high: float, p: float, else_: float) -> Tensor:
-    # n numbers from low to high; each with probability 1 - p is something else.
+def _uniform(n: int, low: float, high: float, p: float) -> Tensor:
+    # n numbers from low to high; each with probability 1 - p is 0.
     drawn = torch.rand(n) * (high - low) + low
-    return torch.where(torch.rand(n) < p, drawn, torch.tensor(else_))
+    return torch.where(torch.rand(n) < p, drawn, 0.0)
 
 def _check(name: str, what: str, number: float, low: float, high: float) -> float:
     # A number in a range.
@@ -60,10 +60,10 @@ class RandomGeometry:
         """Draw a matrix for each image, with torch's generator of the CPU: (n, 3, 3)."""
         n, p, aspect = len(x), self.p, x.shape[3] / x.shape[2]
         flips = flip_matrices(torch.rand(n) < self.flip)
-        turns = rotation_matrices(_uniform(n, -self.degrees, self.degrees, p, 0.0), aspect)
-        factor = _uniform(n, 0.0, math.log(self.zoom), p, 0.0).exp()
+        turns = rotation_matrices(_uniform(n, -self.degrees, self.degrees, p), aspect)
+        factor = _uniform(n, 0.0, math.log(self.zoom), p).exp()
         zooms = zoom_matrices(factor, torch.rand(n) * 2 - 1, torch.rand(n) * 2 - 1)
-        most = _uniform(n, self.warp, self.warp, p, 0.0)[:, None, None]
+        most = _uniform(n, self.warp, self.warp, p)[:, None, None]
         moves = torch.rand(n, 4, 2) * most
         if not self.warp:
             return compose_matrices(flips, turns, zooms)
@@ -93,8 +93,8 @@ class RandomLighting:
 
     def __call__(self, x: Tensor) -> Tensor:
         n, most = len(x), math.log1p(self.contrast)
-        add = _uniform(n, -self.brightness, self.brightness, self.p, 0.0)
-        factor = _uniform(n, -most, most, self.p, 0.0).exp()
+        add = _uniform(n, -self.brightness, self.brightness, self.p)
+        factor = _uniform(n, -most, most, self.p).exp()
         add, factor = (t.to(x.device, x.dtype)[:, None, None, None] for t in (add, factor))
         shift = x.mean((1, 2, 3), keepdim=True) * (1 - factor) + add
         return (x * factor + shift).clamp_(0, 1)
@@ -136,16 +136,14 @@ class RandomErasing:
         return x
 
 # %% ../nbs/10a_batch_augmentation.ipynb #df955d7d
-_AT_ONCE = 4      # images that fit into a fast memory of the CPU together
-
 def _normalize_(x: Tensor, normalize: Normalize) -> Tensor:
-    # Normalise in place. A CPU goes twice over a few images rather than over all; it
-    # multiplies faster than it divides.
-    stats = torch.tensor([normalize.mean, normalize.std]).to(x)
-    mean, std = stats[:, :, None, None]
-    factor, shift = 1 / std, mean / std
-    for part in x.split(_AT_ONCE if x.is_cpu else max(1, len(x))):
-        part.mul_(factor).sub_(shift)
+    # Normalise in place, each channel in one pass: a shift, plus a factor times the pixels.
+    if (x.requires_grad or not x.is_floating_point() or x.ndim != 4
+            or x.shape[1] != len(normalize.mean)):
+        return normalize(x)                               # or its error
+    for channel, mean, std in zip(x.unbind(1), normalize.mean, normalize.std):
+        shift = torch.tensor(-mean / std, dtype=x.dtype)
+        torch.add(shift, channel, alpha=1 / std, out=channel)
     return x
 
 # %% ../nbs/10a_batch_augmentation.ipynb #ca73708c

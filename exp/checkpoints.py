@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['atomic_write', 'save_weights', 'load_weights', 'get_state', 'set_state', 'RandomNumbers']
 
-# %% ../nbs/09a2_checkpoints.ipynb #a30c9749
+# %% ../nbs/09a2_checkpoints.ipynb #c56fc71a
 import contextlib
 import copy
 import json
 import os
 import random
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from functools import singledispatch
@@ -50,7 +49,7 @@ def atomic_write(
     Raises: OSError if the folder is missing or full; what was there is then still there
     """
     path = Path(os.path.realpath(path))              # a link stays a link
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         part.touch(exist_ok=False)                   # is there a folder? and who may read?
         mode = (path if path.exists() else part).stat().st_mode
@@ -191,9 +190,8 @@ def _(thing: nn.Module):
     saved = thing.state_dict()
     return {"saved": saved, "unsaved": {k: b for k, b in thing.named_buffers() if k not in saved}}
 
-# %% ../nbs/09a2_checkpoints.ipynb #92d00625
+# %% ../nbs/09a2_checkpoints.ipynb #0027ffc7
 @set_state.register
-@torch.no_grad()
 def _(thing: nn.Module, state):
     before = Snapshot(thing)
     try:

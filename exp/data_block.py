@@ -141,7 +141,7 @@ def random_splitter(
     Raises: ValueError for shares that leave a part empty
     """
     if not (valid > 0 <= test and valid + test < 1):
-        raise ValueError(f"random_splitter: need shares with a sum below 1, got {valid}, {test}")
+        raise ValueError(f"random_splitter: need 0 < valid < 1 - test <= 1, got {valid}, {test}")
     def splitter(items: list) -> list[str]:
         where = _deal(len(items), valid, test, seed)
         return _filled(where, "train", "valid", *["test"][:test > 0])
@@ -244,14 +244,14 @@ class Processor:
 class CategoryProcessor(Processor):
     """Number the labels of the training items in sorted order; `vocab` lists them.
 
-    Raises: ValueError for fewer than two labels, an unseen label, a number out of range
+    Raises: ValueError for fewer than two labels, an empty or unseen one, a number out of range
     """
 
     vocab: list[Any] = []      # label number i, once it is fitted
 
     def fit(self, values: list[Any]) -> None:
-        if len(vocab := sorted({*values})) < 2:
-            raise ValueError(f"CategoryProcessor: need two labels or more, got {vocab}")
+        if len(vocab := sorted({*values})) < 2 or "" in vocab:
+            raise ValueError(f"CategoryProcessor: need two labels or more, none empty, got {vocab}")
         self.vocab, self._codes = vocab, {label: i for i, label in enumerate(vocab)}
 
     def encode(self, value: Any) -> int:

@@ -136,8 +136,10 @@ def _recipe(x: Any) -> Any:
 def _of_class(x: Any) -> Any:
     # The same for a class, with what it inherits; and for what says all by itself.
     if isinstance(x, type) and issubclass(x, (Transform, ImageList)):
-        methods = [f for c in x.__mro__ for f in vars(c).values() if isinstance(f, FunctionType)]
-        return [x.__name__, _recipe(methods)]
+        own = [(k, getattr(v, "__func__", getattr(v, "fget", v)))
+               for c in x.__mro__[:-1] for k, v in vars(c).items()]
+        return [x.__name__, _recipe([(k, v) for k, v in own
+                                     if k[:2] != "__" or isinstance(v, FunctionType)])]
     if " at 0x" in (text := repr(x)):
         raise ValueError("cache_images: need functions, partials and Transforms with plain "
                          f"options, to tell one transform from another, got {x!r:.200}")
@@ -152,7 +154,7 @@ def _digest(data: LabeledData, shape: tuple[int, ...]) -> str:
     for path in data.x.items:
         s = call_naming(path, "cache_images", os.stat, path)
         files.append((os.path.abspath(path), s.st_size, s.st_mtime_ns))
-    facts = [1, PIL.__version__, type(data.x), options, shape, files]
+    facts = [2, PIL.__version__, torch.__version__, type(data.x), options, shape, files]
     return hashlib.sha256(str(_recipe(facts)).encode()).hexdigest()[:32]
 
 # %% ../nbs/08b_image_loading.ipynb #e00cbdd6
@@ -162,8 +164,9 @@ def _first(data: LabeledData) -> Tensor:
         raise ValueError(f"cache_images: need LabeledData of images, got {data!r:.200}")
     first, again = data.x.at(0, 0), data.x.at(0, 1)
     if getattr(first, "dtype", None) != torch.uint8 or first.ndim != 3:
+        got = (first.dtype, *first.shape) if isinstance(first, Tensor) else type(first)
         raise ValueError("cache_images: need uint8 of shape (c, h, w), as of to_byte_tensor, "
-                         f"got {getattr(first, 'dtype', type(first).__name__)}")
+                         f"got {got}")
     chance = [tfm for tfm in data.x.tfms if isinstance(tfm, RandomTransform)]
     if chance or not torch.equal(first, again):
         raise ValueError("cache_images: need transforms without chance, as one outcome would be "
@@ -183,15 +186,14 @@ class _OneShape:
     def at(self, i: int, seed: int) -> Tensor:
         x = self.images.at(i, seed)
         if x.dtype != torch.uint8 or tuple(x.shape) != self.shape:
-            raise ValueError(f"cache_images: need {self.shape}, as of the first image, "
-                             f"got {tuple(x.shape)} for {self.images.items[i]}")
+            raise ValueError(f"cache_images: need bytes of {self.shape}, as of the first image, "
+                             f"got {x.dtype} of {tuple(x.shape)} for {self.images.items[i]}")
         return x
 
     def write(self, part: Path) -> None:
         from tqdm import tqdm
-        loader = ThreadedLoader(self, 64)
-        with open(part, "wb") as file:
-            for batch in tqdm(loader, "cache_images", disable=None):    # in terminals alone
+        with open(part, "wb") as file:                  # a bar in terminals alone
+            for batch in tqdm(ThreadedLoader(self, 64), "cache_images", disable=None):
                 file.write(batch.contiguous().numpy())
             file.flush()
             os.fsync(file.fileno())

@@ -27,7 +27,7 @@ class ImageError(ValueError):
 # %% ../nbs/08a_images.ipynb #4b0a7acc
 def _upright(image: Image.Image, mode: str | None) -> Image.Image:
     # The image as a person would see it, in this mode.
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)       # without a copy of the others
     if mode is None or image.mode == mode and not image.has_transparency_data:
         return image
     if image.mode.startswith("I;16"):
@@ -155,7 +155,12 @@ class Resize(Transform):
 def to_byte_tensor(
     image: Image.Image,   # of any mode
 ) -> Tensor:              # uint8 (or as the mode says), shape (c, h, w)
-    """Copy the pixels of a Pillow image into a tensor, channels first."""
+    """Copy the pixels of a Pillow image into a tensor, channels first.
+
+    Raises: ValueError for a tensor, whose channels are first already
+    """
+    if isinstance(image, Tensor):
+        raise ValueError(f"to_byte_tensor: need a Pillow image, got {type(image).__name__}")
     pixels = torch.from_numpy(np.array(image))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
 

@@ -51,17 +51,18 @@ def _refuse(error: OSError) -> None:
     raise error
 
 def _chosen(path: str | Path, inside: list[str], include: Iterable[str]) -> list[str]:
-    # The folders to include, each of which must be there.
-    include = list(include)
-    if missing := sorted({*include} - {*inside}):
+    # The folders to include, each of which must be there, and is gone through once.
+    include = {*include}
+    if missing := sorted(include - {*inside}):
         raise ValueError(f"get_files: need {missing} in {str(path)!r}, got {sorted(inside)}")
-    return include
+    return sorted(include)
 
 def _lower(extensions: Iterable[str] | None) -> set[str] | None:
     # Extensions in lower case, each with its dot.
-    if isinstance(extensions, str) or any(e[:1] != "." for e in extensions or ()):
+    lower = None if extensions is None else {e.lower() for e in extensions}
+    if isinstance(extensions, str) or any(e[:1] != "." for e in lower or ()):
         raise ValueError(f"get_files: need a set such as {{'.jpg'}}, got {extensions!r}")
-    return None if extensions is None else {e.lower() for e in extensions}
+    return lower
 
 # %% ../nbs/07c_items.ipynb #aeae4247
 IMAGE_EXTENSIONS = {".webp"} | {extension for table in mimetypes.MimeTypes(()).types_map
@@ -143,6 +144,8 @@ def find_indexes(
     n: int,                     # how many there are to choose from
 ) -> list[int]:                 # the chosen ones
     """Say which indexes a choice stands for."""
+    if isinstance(i, slice):
+        return [*range(n)][i]
     if isinstance(i, list):
         i = torch.tensor(i, dtype=None if i else torch.int64)    # an empty list has no type
     return torch.arange(n)[i].tolist()
@@ -218,16 +221,16 @@ def read_csv(
 ) -> list[tuple[str, ...]]:      # for each row, their values
     """Read columns of a table.
 
-    Raises: ValueError for a column that is missing, or a row that is too short
+    Raises: ValueError for a column that is missing, or a row that is too short or too long
     """
     with open(file, encoding="utf-8-sig", newline="") as lines:
         table = csv.DictReader(lines)
         if missing := [c for c in columns if c not in (table.fieldnames or ())]:
             raise ValueError(f"{file}: need columns {missing}, got {table.fieldnames}")
-        rows = [tuple(row[c] for c in columns) for row in table]
-    if short := [row for row in rows if None in row]:
-        raise ValueError(f"{file}: need {columns} in each row, got {short[0]}")
-    return rows
+        rows = [*table]
+    if odd := [row for row in rows if None in row or None in row.values()]:
+        raise ValueError(f"{file}: need {table.fieldnames} in each row, got {odd[0]}")
+    return [tuple(row[c] for c in columns) for row in rows]
 
 # %% ../nbs/07c_items.ipynb #bac3c062
 class _Tables(_Sources):

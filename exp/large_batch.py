@@ -52,7 +52,7 @@ def lars(
 ) -> Optimizer:                 # scale_by_lars, add_momentum, sgd_step
     """Make LARS: SGD with momentum, whose gradients are measured by the parameters.
 
-    Source: You, Gitman and Ginsburg, 1708.03888
+    Source: You, Gitman and Ginsburg, 1708.03888, algorithm 1
     """
     return Optimizer(params, [sgd_step], [scale_by_lars, add_momentum], lr=lr,
                      momentum=momentum, weight_decay=weight_decay, trust=trust,
@@ -94,7 +94,7 @@ def lamb(
 ) -> Optimizer:                 # average_grad, average_sqr, adam_direction, trust_step
     """Make LAMB: Adam, whose update of each parameter is measured by the parameter.
 
-    Source: You et al., 1904.00962
+    Source: You et al., 1904.00962, algorithm 2
     """
     return Optimizer(params, [trust_step], [average_grad, average_sqr, adam_direction], lr=lr,
                      beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay)
@@ -136,7 +136,7 @@ class _Saved(_TwoSpeeds):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a copy that `state_dict` made."""
         params = self._params()
-        self.optimizer.load_state_dict(state_dict["optimizer"])
+        self.optimizer.load_state_dict(copy.deepcopy(state_dict["optimizer"]))
         self.slow = {params[i]: torch.empty_like(params[i]).copy_(t)
                      for i, t in state_dict["slow"].items()}
         self.done = state_dict["done"]

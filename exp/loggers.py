@@ -22,7 +22,7 @@ class _Rows(Callback):
     order, in_lr_find, _seen = 80, False, None
 
     def before_fit(self) -> None:
-        self._seen, self._goes_on = 0, getattr(self.learn, "_resume", None) is not None
+        self._seen, self._goes_on = 0, getattr(self.learn, "resuming", None) is not None
 
     def after_epoch(self) -> None:
         rows = self.learn.history[self._seen:]
@@ -57,12 +57,13 @@ def _read_rows(path: Path) -> list[list[str]]:
     return rows
 
 # %% ../nbs/09c1_loggers.ipynb #ba3901fc
-def _take_out(rows: list[list[str]], written: list[list[str]]) -> None:
-    """Remove what an interrupted fit wrote: its rows, from the last place where they begin."""
-    starts = [i for i, row in enumerate(rows) if row == written[0]]
-    for row in written if starts else ():
-        if rows[starts[-1]:starts[-1] + 1] == [row]:
-            del rows[starts[-1]]
+def _take_out(rows: list[list[str]], first: list[str], epoch: int) -> None:
+    """Remove what an interrupted fit wrote, from the last place where its first row stands."""
+    for start in [i for i, row in enumerate(rows) if row == first][-1:]:
+        end = start + 1
+        while end < len(rows) and rows[end][epoch] != first[epoch]:
+            end += 1
+        del rows[start:end]
 
 # %% ../nbs/09c1_loggers.ipynb #decb92f3
 class _CSVRows(_Rows):
@@ -83,7 +84,7 @@ class _CSVRows(_Rows):
         header, *old = (self.append and _read_rows(self.path)) or [[*map(str, rows[0])]]
         new = [_texts(row, header, self.path) for row in rows]
         if self._goes_on:
-            _take_out(old, new)
+            _take_out(old, new[0], header.index("epoch") if "epoch" in header else 0)
         with (atomic_write(self.path) as part,
               part.open("w", newline="", encoding="utf-8") as file):
             csv.writer(file).writerows([header, *old, *new])
@@ -134,10 +135,22 @@ class _Batches(_Rows):
         run = self.learn
         if run.training:
             step = self._from + run.iter
+            self._reached(step)
             self._next = step + 1
             if step % self.every == 0:
                 rates = [_copy(group["lr"]) for group in run.opt.param_groups]
                 self._waiting.append((step, run.loss.detach().reshape(()), rates))
+
+    def after_train(self) -> None:
+        self._reached(self._from + self.learn.iter + 1)    # if no batch was left
+
+    def _reached(self, step: int) -> None:
+        if self._goes_on:          # the rows so far are in the files, and the points too
+            self._goes_on, self._seen = False, len(self.learn.history)
+            self._open(purge_step=step if self.learn.n_iters else None)
+
+    def _open(self, **options: Any) -> None:
+        self._writer = self._make(str(self.folder), **options)
 
 # %% ../nbs/09c1_loggers.ipynb #30164fb9
 class _Points(_Batches):
@@ -159,12 +172,13 @@ class _Scalars(_Points):
     def before_fit(self) -> None:
         super().before_fit()
         self._goes_on &= any(self.folder.glob("events.out.tfevents.*"))
-        if not self._goes_on:
+        self._waiting = []
+        if not self._goes_on:              # else the writer is made in `_reached`
             self._offset, self._epoch_offset = self._next, self._next_epoch
-        self._writer, self._waiting = self._make(str(self.folder)), []
+            self._open()
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        for row in rows[-1:] if self._goes_on else rows:     # the others are there already
+        for row in rows:
             step = self._epoch_offset + row.get("epoch", self.learn.epoch)
             self._next_epoch = step + 1
             for name, value in row.items():
@@ -174,7 +188,7 @@ class _Scalars(_Points):
         self._writer.flush()
 
     def cleanup_fit(self) -> None:
-        if self._seen is not None:
+        if self._seen is not None and not self._goes_on:
             super().cleanup_fit()
             self._writer.close()
 

@@ -123,7 +123,7 @@ def adam(
     """Make Adam: the mean gradient divided by its recent size, both debiased.
 
     Like: `torch.optim.Adam`
-    Source: Kingma and Ba, 1412.6980
+    Source: Kingma and Ba, 1412.6980, algorithm 1
     """
     return Optimizer(params, [adam_step], [add_l2, average_grad, average_sqr], lr=lr,
                      beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay,
@@ -141,7 +141,7 @@ def adamw(
     """Make AdamW: Adam, and a decay of the weights that its running means do not see.
 
     Like: `torch.optim.AdamW`
-    Source: Loshchilov and Hutter, 1711.05101
+    Source: Loshchilov and Hutter, 1711.05101, algorithm 2
     """
     return Optimizer(params, [decay_weights, adam_step], [average_grad, average_sqr], lr=lr,
                      beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay,

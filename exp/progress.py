@@ -66,13 +66,6 @@ def _begin(bar: Any, seconds: float) -> Any:
     bar.start_t -= seconds
     return bar
 
-def _console_bar(label: str, total: int | None) -> Any:
-    """A bar for a terminal."""
-    from fastprogress.fastprogress import ConsoleProgressBar   # takes long, and few need it
-    new = ConsoleProgressBar((), total or "noinfer", leave=False)
-    new.prefix = label
-    return new
-
 # %% ../nbs/09c_add_progress_bar.ipynb #8f5210e1
 class _Terminal(_Lines):
     """Plain lines, and below them a bar for the running epoch."""
@@ -81,7 +74,10 @@ class _Terminal(_Lines):
 
     def advance(self, label: str, total: int | None, done: int, seconds: float) -> None:
         if self.running is None:
-            self.running = _begin(_console_bar(label, total), seconds)
+            from fastprogress.fastprogress import ConsoleProgressBar   # takes long, few need it
+            bar = ConsoleProgressBar((), total or "noinfer", leave=False)
+            bar.prefix = label
+            self.running = _begin(bar, seconds)
         if done:
             self.running.update(done)
 
@@ -91,9 +87,13 @@ class _Terminal(_Lines):
             running.prefix = ""          # which would be left on the screen
             running.on_iter_end()
 
-# %% ../nbs/09c_add_progress_bar.ipynb #5638e644
-class _Told:
-    """The rows so far, notes, and the bar if there is one."""
+# %% ../nbs/09c_add_progress_bar.ipynb #8bf46d09
+def _tr(tag: str, texts: Iterable[str]) -> str:
+    """A row of a table in HTML."""
+    return f"<tr>{''.join(f'<{tag}>{escape(text)}</{tag}>' for text in texts)}</tr>"
+
+class _Table:
+    """The rows so far, notes, and the bar if there is one, as HTML and as plain text."""
 
     def __init__(self):
         self.names, self.rows, self.notes, self.running = [], [], [], None
@@ -105,14 +105,6 @@ class _Told:
     def note(self, text: str) -> None:
         self.running = None
         self.notes.append(text)
-
-# %% ../nbs/09c_add_progress_bar.ipynb #8bf46d09
-def _tr(tag: str, texts: Iterable[str]) -> str:
-    """A row of a table in HTML."""
-    return f"<tr>{''.join(f'<{tag}>{escape(text)}</{tag}>' for text in texts)}</tr>"
-
-class _Table(_Told):
-    """What has been told, as HTML and as plain text."""
 
     def _html(self, rows: list[list[str]]) -> Iterable[str]:
         if rows:
@@ -209,8 +201,7 @@ def _choose_screen(mode: str, plot: bool) -> Any:
         tty = getattr(sys.stdout, "isatty", lambda: False)
         mode = "notebook" if _in_kernel() else "terminal" if tty() else "silent"
     if mode == "notebook" and not _in_kernel():
-        raise ValueError("ProgressCallback: need a Jupyter kernel for mode 'notebook', got none; "
-                         "'terminal' and 'lines' work everywhere")
+        raise ValueError("ProgressCallback: need a Jupyter kernel for mode 'notebook', got none")
     return {"notebook": lambda: _Page(plot), "terminal": _Terminal, "lines": _Lines,
             "silent": lambda: None}[mode]()
 
@@ -336,8 +327,7 @@ class ProgressCallback(_Drawing):
         self._ended = True
 
     def cleanup_fit(self) -> None:
-        if self._screen is not None:       # else silent, or `before_fit` never came
-            if not self._ended:
-                self._tell("Fit")
-            self._draw("close")
+        if self._screen is not None and not self._ended:   # None: silent, or no `before_fit` came
+            self._tell("Fit")
+        self._draw("close")
         self._screen, self._next = None, math.inf

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['Checkpoint', 'ResumableRunner']
 
-# %% ../nbs/09a3_resuming.ipynb #06e6e7c9
+# %% ../nbs/09a3_resuming.ipynb #8cdcb577
 import glob
 import io
 import os
 import pickle
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def _training_state(run: Runner) -> dict[str, Any]:
             "gradients": [p.grad for p in run.model.parameters()],
             "callbacks": [(type(cb).__name__, get_state(cb)) for cb in _stateful(run)],
             "pct": run.pct, "history": run.history,
-            "n_epochs": run.n_epochs, "n_iters": run.n_iters}
+            "n_epochs": run.n_epochs}
 
 # %% ../nbs/09a3_resuming.ipynb #0d0116cc
 _NOT_PLAIN = (pickle.PickleError, AttributeError, TypeError, RuntimeError)
@@ -59,7 +60,8 @@ class _Saving(Callback):
     """Write what a run has in memory to a file, as a whole."""
 
     def _save(self, epoch: int, batches: int) -> None:
-        position = {"epoch": epoch, "batches": batches, "pass_start": self._pass_start}
+        position = {"epoch": epoch, "batches": batches,
+                    "pass_start": self._pass_start, "n_iters": self._n_iters}
         state = position | _training_state(self.learn) | {"random": get_state(self._random)}
         try:
             content = _bytes(state)
@@ -98,7 +100,7 @@ class Checkpoint(_Saving):
             part.unlink(missing_ok=True)         # left by a process that was killed
 
     def before_train(self) -> None:
-        self._pass_start = get_state(self._random)
+        self._pass_start, self._n_iters = get_state(self._random), self.learn.n_iters
 
     def after_batch(self) -> None:
         run = self.learn
@@ -135,7 +137,7 @@ def _check_make(run: Runner, state: dict[str, Any]) -> None:
 
 # %% ../nbs/09a3_resuming.ipynb #37c2eaa5
 def _set_training_state(run: Runner, state: dict[str, Any]) -> None:
-    """The opposite of `_training_state`: all of it, or an error and the model as it was."""
+    """The opposite; if model or optimizer do not fit, the model is as it was."""
     _check_make(run, state)
     before = Snapshot(run.model)
     try:
@@ -156,12 +158,20 @@ def _set_training_state(run: Runner, state: dict[str, Any]) -> None:
 class _Replaying(CancellableRunner):
     """How a fit comes to the moment at which it was interrupted."""
 
-    _resume: dict[str, Any] | None = None   # the checkpoint, until it is reached
+    _resume: dict[str, Any] | None = None
+
+    @property
+    def resuming(self) -> dict[str, Any] | None:
+        """The checkpoint from which this fit goes on, until it is reached; else None."""
+        return self._resume
+
+    def _check_length(self, n_iters: int | None) -> None:
+        if self._resume["n_iters"] != n_iters:
+            raise ValueError(f"fit: need a loader of {self._resume['n_iters']} batches, as when "
+                             f"the fit was interrupted, got one of {n_iters}")
 
     def _begin_replay(self) -> None:
-        if self._resume["n_iters"] != self.n_iters:
-            raise ValueError(f"fit: need a loader of {self._resume['n_iters']} batches, as when "
-                             f"the fit was interrupted, got one of {self.n_iters}")
+        self._check_length(self.n_iters)
         set_state(RandomNumbers(self.dls), self._resume["pass_start"])
         for cb in self.cbs:
             if isinstance(cb, Checkpoint):  # the pass began then, and not in this process
@@ -201,6 +211,7 @@ class ResumableRunner(_Replaying):
     def _epochs(self) -> None:
         first = self._resume["epoch"] if self._resume else 0
         if self._resume and not self._resume["batches"]:
+            self._check_length(length_hint(self.dls.train) or None)
             self._catch_up()
         for self.epoch in range(first, self.n_epochs):
             self._stage("epoch", self._one_epoch)

@@ -62,11 +62,12 @@ class _Building(ResumableRunner):
 
     def _prepare(self, lr: float | Sequence[float] | None = None, reset: bool = False) -> None:
         """Have an optimizer of the model's present parameters, with these rates."""
-        lr, old = (self.lr if lr is None else lr), self.opt.param_groups
+        given, old = lr is not None, self.opt.param_groups
+        lr = lr if given else self.lr
         held = {id(p) for group in old for p in group["params"]}
         if reset or not held >= {id(p) for p in self.model.parameters() if p.requires_grad}:
             self.opt = self._new_opt(lr)
-        elif lr is not self.lr:
+        elif given:
             for group, rate in zip(old, _rates(lr, len(old))):
                 group["lr"] = rate
         self.lr = lr

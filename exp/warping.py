@@ -23,7 +23,7 @@ def _no_line(points: Tensor) -> None:
     # Refuse four points of which three are on a line.
     one, two = points.roll(-1, -2) - points, points.roll(-2, -2) - points
     area = (one[..., 0] * two[..., 1] - one[..., 1] * two[..., 0]).abs()
-    if points.numel() and bool((area <= 1e-9 * two.square().sum(-1).amax(-1, True)).any()):
+    if bool((area <= 1e-9 * two.square().sum(-1).amax(-1, True)).any()):
         raise ValueError("homography: need points of which no three are on a line, "
                          f"got {points.tolist()}")
 
@@ -260,7 +260,7 @@ def warp_batch(
         raise ValueError("warp_batch: need floats (n, c, h, w), as many matrices (n, 3, 3), "
                          f"got {x.dtype} {tuple(x.shape)} and {tuple(matrices.shape)}")
     _check_modes(mode=mode, padding_mode=padding_mode)
-    affine = matrices.is_cpu and matrices[:, 2].equal(torch.tensor([[0, 0, 1.0]] * len(x)))
+    affine = matrices.is_cpu and bool((matrices[:, 2] == torch.tensor([0, 0, 1])).all())
     theta = matrices[:, :2 if affine else 3].to(x.device, x.dtype)
     grid = affine_grid(theta, (*x.shape[:2], *(size or x.shape[2:])))
     return F.grid_sample(x, grid, mode, padding_mode, align_corners=False)
