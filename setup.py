@@ -34,5 +34,6 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={name: cfg[f"{name}_requirements"].split() for name in ("dev", "test", "docs")},
-    entry_points={"nbdev": [f"{lib} = {lib}._modidx:d"]},   # how nbdev finds the symbols
+    entry_points={"nbdev": [f"{lib} = {lib}._modidx:d"],    # how nbdev finds the symbols
+                  "console_scripts": cfg["console_scripts"].split()},
 )

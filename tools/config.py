@@ -8,7 +8,7 @@ LISTS = ("allowed_metadata_keys", "allowed_cell_metadata_keys")
 FLAGS = ("recursive", "put_version_in_init", "update_pyproject", "jupyter_hooks")
 STRINGS = ("title", "nbs_path", "lib_path", "doc_path", "strip_libs", "branch", "tst_flags")
 DYNAMIC = ("version description readme requires-python license authors keywords classifiers "
-           "dependencies optional-dependencies entry-points").split()
+           "dependencies optional-dependencies entry-points scripts").split()
 
 
 def pyproject(cfg: dict) -> str:
