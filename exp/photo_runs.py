@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -231,13 +231,16 @@ def train_photos(
     workers: int = 1,                       # threads that get batches ahead
     checkpoint_every: int | None = None,    # training batches; None: when an epoch ends
 ) -> dict[str, Any]:                        # seed, accuracy, history, sizes: as in result.json
-    """Do one run: from its beginning, its checkpoint, or its result."""
+    """Do one run: from its beginning, its checkpoint, or its result.
+
+    Raises: ValueError if the folder has the result of another recipe
+    """
     done, saved = folder / "result.json", folder / "checkpoint.pt"
     if is_main():
         folder.mkdir(exist_ok=True)
     is_done, goes_on = gather_all((done.exists(), saved.exists()))[0]
     if is_done:
-        return json.loads(done.read_text(encoding="utf-8"))
+        return _same_recipe(json.loads(done.read_text(encoding="utf-8")), recipe, folder)
     dls = photo_loaders(photos, recipe.batch, world, seed, workers)
     learn = photo_learner(recipe, dls, world, seed, _run_cbs(folder, checkpoint_every))
     learn.fit_one_cycle(recipe.epochs, resume=saved if goes_on else None)
@@ -251,10 +254,18 @@ def train_photos(
 def _found(learn: Learner, recipe: Recipe, seed: int) -> dict[str, Any]:
     # What a run has come to.
     return {"seed": seed, "accuracy": learn.history[-1]["valid_accuracy"],
-            "history": learn.history,
+            "recipe": asdict(recipe), "history": learn.history,
             "parameters": sum(p.numel() for p in learn.model.parameters()),
             "photos an epoch": len(learn.dls.train) * recipe.batch}
 
+# %% ../nbs/11c1_photo_runs.ipynb #00d4a603
+def _same_recipe(found: dict[str, Any], recipe: Recipe, folder: Path) -> dict[str, Any]:
+    if found["recipe"] != asdict(recipe):
+        raise ValueError(f"train_photos: {folder} has the result of another recipe: "
+                         f"{found['recipe']}, not {asdict(recipe)}")
+    return found
+
+# %% ../nbs/11c1_photo_runs.ipynb #89bfd019
 def write_json(
     path: Path,      # the file
     content: Any,    # what JSON knows: numbers, texts, lists, dictionaries

@@ -158,7 +158,7 @@ def in_processes(
     *args: Any,              # what each of them is given
     timeout: float = 60.0,   # seconds; then the processes are killed
 ) -> list[Any]:              # by rank: what was returned, or an error's text, or exit codes
-    """Call a function in copies of this process, which `distributed` has joined.
+    """Call a function in copies of this process, which `distributed` has joined; no GPU.
 
     Like: `torch.multiprocessing.spawn`
     Raises: ValueError for no processes, or a system that cannot copy them
@@ -166,7 +166,8 @@ def in_processes(
     if n < 1 or "fork" not in multiprocessing.get_all_start_methods():
         raise ValueError("in_processes: need 1 process or more, on a system with fork, "
                          f"got {n}")
-    told = {"WORLD_SIZE": f"{n}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{_free_port()}"}
+    told = {"WORLD_SIZE": f"{n}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{_free_port()}",
+            "CUDA_VISIBLE_DEVICES": ""}
     end, start = time.monotonic() + timeout, multiprocessing.get_context("fork").Process
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{rank}.pt") for rank in range(n)]

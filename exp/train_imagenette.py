@@ -40,7 +40,7 @@ def _number(kind: Callable, low: float, high: float) -> Callable[[str], Any]:
                 return x
         what = "a whole number" if kind is int else "a number"
         raise argparse.ArgumentTypeError(
-            f"need {what} from {low:g} to {high:g}, got {text!r}")
+            f"need {what} from {low} to {high}, got {text!r}")
     return read
 
 # %% ../nbs/11c_train_command.ipynb #4ead223f
@@ -108,7 +108,8 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 # %% ../nbs/11c_train_command.ipynb #be410059
 def _read(argv: Sequence[str] | None) -> argparse.Namespace:
     # The arguments, checked as far as one can without data.
-    parser = argparse.ArgumentParser("train_imagenette", description=_ABOUT)
+    parser = argparse.ArgumentParser("train_imagenette", description=_ABOUT,
+                                     allow_abbrev=False)
     for add in (_add_recipe, _add_run, _add_speed):
         add(parser)
     args, choice = parser.parse_args(argv), os.environ.get("EXP_DATA", "")
@@ -171,9 +172,9 @@ def _result(args: argparse.Namespace, command: str, photos: PhotoBytes, world: W
 # %% ../nbs/11c_train_command.ipynb #59e0ea6b
 _FREE = {"out", "resume", "workers", "threads", "timeout", "checkpoint_every"}
 
-def _claim(args: argparse.Namespace) -> str | None:
-    # Take the folder, or say why it cannot be had.
-    wanted = {k: v for k, v in vars(args).items() if k not in _FREE}
+def _claim(args: argparse.Namespace, n: int) -> str | None:
+    # Take the folder for `n` processes, or say why it cannot be had.
+    wanted = {k: v for k, v in vars(args).items() if k not in _FREE} | {"processes": n}
     if not (file := args.out / "arguments.json").exists():
         if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
             return f"--out {args.out}: need a new or empty folder, or one of an earlier run"
@@ -182,7 +183,8 @@ def _claim(args: argparse.Namespace) -> str | None:
     if not args.resume:
         return f"--out {args.out} has a run: go on with --resume, or choose another folder"
     old = json.loads(file.read_text(encoding="utf-8"))
-    odd = [f"{k} {old.get(k)}, not {v}" for k, v in wanted.items() if old.get(k) != v]
+    odd = [f"{k} {old.get(k)}, not {wanted.get(k)}" for k in old | wanted
+           if k not in old or k not in wanted or old[k] != wanted[k]]
     return f"--resume: need the arguments of {args.out}: {'; '.join(odd)}" if odd else None
 
 # %% ../nbs/11c_train_command.ipynb #87312909
@@ -190,7 +192,11 @@ def _agree(args: argparse.Namespace) -> None:
     # One folder for all processes, or one error.
     name = f"train_imagenette-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     args.out = args.out or Path(gather_all(name)[0])
-    if problem := gather_all(_claim(args) if is_main() else None)[0]:
+    n = len(gather_all(None))
+    if args.batch % n or args.batch < 2 * n:
+        raise ValueError(f"--batch: need a batch with 2 photos or more for each of {n} "
+                         f"processes, as many for each, got {args.batch}")
+    if problem := gather_all(_claim(args, n) if is_main() else None)[0]:
         raise ValueError(problem)
 
 # %% ../nbs/11c_train_command.ipynb #1901cfbe
@@ -207,6 +213,8 @@ def _in_turn(call: Callable[[], Any]) -> Any:
 def _work(args: argparse.Namespace, command: str, world: World) -> str:
     # All runs; the line that says what came out.
     _agree(args)
+    if gather_all((done := args.out / "result.json").exists())[0]:
+        return _line(json.loads(done.read_text(encoding="utf-8")), done)
     photos = _in_turn(partial(photo_bytes, _DATA[args.data], args.size, args.per_class))
     if is_main():
         sizes = f"{len(photos.train):,} photos to train on, {len(photos.valid):,} to judge by"
@@ -217,10 +225,14 @@ def _work(args: argparse.Namespace, command: str, world: World) -> str:
             for seed in range(args.first_seed, args.first_seed + args.seeds)]
     result = _result(args, command, photos, world, runs)
     if is_main():
-        write_json(args.out / "result.json", result)
-    std, n = result["std"], len(runs)
+        write_json(done, result)
+    return _line(result, done)
+
+# %% ../nbs/11c_train_command.ipynb #6db3b87c
+def _line(result: dict[str, Any], file: Path) -> str:
+    std, n = result["std"], len(result["runs"])
     spread = "one run" if std is None else f"± {std:.4f}, {n} runs"
-    return f"accuracy {result['mean']:.4f} ({spread}); {args.out / 'result.json'}"
+    return f"accuracy {result['mean']:.4f} ({spread}); {file}"
 
 # %% ../nbs/11c_train_command.ipynb #b28b7af6
 def main(

@@ -232,6 +232,64 @@ def test_bars(nb):
     none(misses(nb))
 
 
+# --- nothing depends on how fast the machine is ------------------------------------------------------
+
+CLOCKS = {"time_calls", "perf_counter", "monotonic", "process_time", "default_timer", "blocked_autorange", "timeit"}
+
+
+def timed_assertions(trees):
+    """Assertions that compare measured times. A limit of half a minute or more is for what never ends, and may stay."""
+    def names(node):
+        return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | {
+            n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+
+    def compares(part):
+        """Whether the order of two numbers is asked for, and neither is half a minute or more."""
+        return any(isinstance(op, (ast.Lt, ast.LtE, ast.Gt, ast.GtE)) for n in ast.walk(part) if isinstance(n, ast.Compare)
+                   for op in n.ops) and not any(isinstance(n, ast.Constant) and isinstance(n.value, (int, float)) and n.value >= 30
+                                                for n in ast.walk(part))
+
+    def bound(node):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+
+    def spread(nodes, known):
+        """The names that hold times after these statements."""
+        for node in nodes:
+            if isinstance(node, (ast.Assign, ast.AugAssign, ast.NamedExpr)) and names(node.value) & known:
+                known = known | bound(node)
+        return known
+
+    measured, found = set(CLOCKS), []
+    for top in (node for tree in trees for node in tree.body):
+        if isinstance(top, ast.FunctionDef):
+            inside = [*ast.walk(top)]
+            known = spread(inside, set(CLOCKS))
+            if any(isinstance(n, ast.Return) and n.value and names(n.value) & known for n in inside):
+                measured.add(top.name)
+        elif not isinstance(top, ast.ClassDef):
+            measured = spread(ast.walk(top), measured)
+            for node in ast.walk(top):
+                if isinstance(node, ast.Assert) and names(node.test) & measured:
+                    parts = node.test.values if isinstance(node.test, ast.BoolOp) else [node.test]
+                    found += [ast.unparse(p) for p in parts if names(p) & measured and compares(p)]
+    return found
+
+
+@pytest.mark.parametrize("nb", NOTEBOOKS, ids=name_of)
+def test_no_assertion_on_a_clock(nb):
+    none([f"asserts a time: {line}" for line in timed_assertions([c.tree for c in nb.code if c.tree])], "show the times, and assert something else")
+
+
+def test_assertions_on_a_clock_are_seen():
+    def found(source):
+        return timed_assertions([ast.parse(source)])
+    assert found("s = time_calls({})\nassert s['a'] < s['b']") == ["s['a'] < s['b']"]
+    assert found("s = time_calls({})\nr = {k: 1 for k in s}\nassert ok and min(r) > 2") == ["min(r) > 2"]
+    assert found("def run(): return time.perf_counter()\nassert run() < 29") == ["run() < 29"]
+    assert found("start = time.perf_counter()\nassert time.perf_counter() - start < 60\nassert x < 2") == []
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 def test_ruff():
