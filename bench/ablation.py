@@ -11,7 +11,6 @@ row: what is changed, the accuracies, and the mean and deviation of the differen
 """
 from __future__ import annotations
 
-import random
 import statistics
 import sys
 import time
@@ -20,13 +19,12 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from common import cpu_name, options, write_result
+from common import class_folders, cpu_name, options, photo_set, write_result
 
 from exp.batch_augmentation import RandomGeometry
 from exp.data_loading import DataLoader, Dataset
 from exp.datasets import choose_data
 from exp.decoding import open_bytes
-from exp.items import get_files
 from exp.minibatch_training import DataLoaders
 from exp.vision import cnn_learner
 from exp.xresnet import XResNet
@@ -44,17 +42,6 @@ ROWS = {
     "constant rate": {"schedule": False},
     "mixup besides": {"mixup": 0.4},
 }
-
-
-def photos(path, per_class: int | None) -> Dataset:
-    """Photos of each folder as bytes, the same ones each time; None: all."""
-    xs, ys = [], []
-    for label, folder in enumerate(sorted(folder for folder in path.iterdir() if folder.is_dir())):
-        files = get_files(folder)
-        random.Random(42).shuffle(files)
-        xs += [open_bytes(file, SIDE) for file in files[:per_class]]
-        ys += [label] * len(files[:per_class])
-    return Dataset(torch.stack(xs), torch.tensor(ys))
 
 
 def train(train_set: Dataset, test_set: Dataset, seed: int, epochs: int, net: dict | None = None, schedule: bool = True,
@@ -85,7 +72,8 @@ def main() -> int:
         parser.error("need at least 2 seeds, 1 epoch and 10 photos of each class")
     torch.set_num_threads(args.threads)
     data = choose_data("imagenette", "shapes")
-    train_set, test_set = photos(data.path / "train", args.photos), photos(data.path / "val", None)
+    train_set, test_set = (photo_set(class_folders(data.path / part), n, partial(open_bytes, size=SIDE))
+                           for part, n in (("train", args.photos), ("val", None)))
     print(f"{data.title}: {len(train_set):,} photos to train on, {len(test_set):,} to test on, {SIDE} px, {args.epochs} epochs; "
           f"{cpu_name()}; torch {torch.__version__}\n")
     runs = {name: [] for name in ROWS}

@@ -15,7 +15,6 @@ steps; judged once, at the end, on the whole test folder. With `--only`, the oth
 from __future__ import annotations
 
 import json
-import random
 import statistics
 import sys
 import time
@@ -26,7 +25,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from common import cpu_name, machine, options, print_ratios, summarise, take_turns, verdict, write_result
+from common import (
+    class_folders, cpu_name, machine, options, photo_set, print_ratios, summarise, take_turns, verdict, write_result)
 
 from exp.batch_augmentation import BatchAugment, RandomErasing, RandomGeometry, RandomLighting
 from exp.cnn import init_cnn, simple_cnn
@@ -143,16 +143,9 @@ def on_gpu(x: torch.Tensor, matrices: torch.Tensor) -> dict | None:
 # --- what it brings ------------------------------------------------------------------------------
 
 def photos(path, per_class: int | None) -> Dataset:
-    """Photos of each folder as bytes, the same ones each time; None: all."""
-    folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
-    xs, ys, fit = [], [], Resize(SIDE, "crop")
-    for label, folder in enumerate(folders):
-        files = get_files(folder)
-        random.Random(42).shuffle(files)
-        for file in files[:per_class]:
-            xs.append(to_byte_tensor(fit(open_image(file, draft=2 * SIDE))))
-            ys.append(label)
-    return Dataset(torch.stack(xs), torch.tensor(ys))
+    """Photos as bytes, cut to squares."""
+    fit = Resize(SIDE, "crop")
+    return photo_set(class_folders(path), per_class, lambda file: to_byte_tensor(fit(open_image(file, draft=2 * SIDE))))
 
 
 def train(train_set: Dataset, test_set: Dataset, tfms: list, seed: int, epochs: int) -> dict:

@@ -5,6 +5,7 @@ import argparse
 import datetime
 import json
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -14,11 +15,14 @@ from pathlib import Path
 
 import torch
 
+from exp.data_loading import Dataset
+from exp.items import get_files
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 from run import cpu_name
 
-__all__ = ["against", "cpu_name", "machine", "options", "print_ratios", "summarise", "take_turns", "verdict",
+__all__ = ["against", "class_folders", "cpu_name", "machine", "options", "photo_set", "print_ratios", "summarise", "take_turns", "verdict",
            "write_result"]
 
 
@@ -74,6 +78,22 @@ def verdict(ratio: float, bar: float, what: str = "the limit") -> str:
     """One line: the bar, what was measured, and by how much it was missed."""
     return (f"bar: at most {bar} times {what}; measured {ratio:.3f}: "
             + ("met" if ratio <= bar else f"missed by {ratio / bar - 1:.1%}"))
+
+
+def class_folders(path: Path) -> list[Path]:
+    """The folders of the classes, in the order of their labels."""
+    return sorted(folder for folder in path.iterdir() if folder.is_dir())
+
+
+def photo_set(folders: list[Path], per_class: int | None, load: Callable[[Path], torch.Tensor]) -> Dataset:
+    """Photos of each folder as `load` makes them, the same ones each time; None: all."""
+    xs, ys = [], []
+    for label, folder in enumerate(folders):
+        files = get_files(folder)
+        random.Random(42).shuffle(files)
+        xs += [load(file) for file in files[:per_class]]
+        ys += [label] * len(files[:per_class])
+    return Dataset(torch.stack(xs), torch.tensor(ys))
 
 
 def machine() -> dict:

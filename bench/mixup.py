@@ -14,7 +14,6 @@ part of FILE stays as it is.
 from __future__ import annotations
 
 import json
-import random
 import statistics
 import sys
 import time
@@ -24,14 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common import cpu_name, machine, options, write_result
+from common import class_folders, cpu_name, machine, options, photo_set, write_result
 
 from exp.batch_augmentation import BatchAugment, RandomGeometry
 from exp.cnn import init_cnn, simple_cnn
 from exp.data_loading import DataLoader, Dataset
 from exp.datasets import choose_data
 from exp.images import IMAGENETTE_STATS, Normalize, Resize, open_image, to_byte_tensor
-from exp.items import get_files
 from exp.learner import Learner
 from exp.minibatch_training import DataLoaders, accuracy
 from exp.mixup import CutMix, LabelSmoothingCrossEntropy, MixUp, calibration
@@ -62,16 +60,9 @@ def digits() -> tuple[str, Dataset, Dataset, BatchAugment, list[int], int]:
 def photos() -> tuple[str, Dataset, Dataset, BatchAugment, list[int], int]:
     """Few photos of each class as bytes, and the whole test folder."""
     data, fit = choose_data("imagenette", "shapes"), Resize(SIDE, "crop")
-    parts = []
-    for name, per_class in [("train", PER_CLASS), ("val", None)]:
-        xs, ys = [], []
-        for label, folder in enumerate(sorted(f for f in (data.path / name).iterdir() if f.is_dir())):
-            files = get_files(folder)
-            random.Random(42).shuffle(files)
-            for file in files[:per_class]:
-                xs.append(to_byte_tensor(fit(open_image(file, draft=2 * SIDE))))
-                ys.append(label)
-        parts.append(Dataset(torch.stack(xs), torch.tensor(ys)))
+    parts = [photo_set(class_folders(data.path / name), per_class,
+                       lambda file: to_byte_tensor(fit(open_image(file, draft=2 * SIDE))))
+             for name, per_class in [("train", PER_CLASS), ("val", None)]]
     flip = RandomGeometry(degrees=0, zoom=1, warp=0)
     return data.title, *parts, BatchAugment([flip], Normalize(*IMAGENETTE_STATS)), [16, 32, 64], 3
 

@@ -13,7 +13,6 @@ running means of the body have moved, in standard deviations of their channels, 
 """
 from __future__ import annotations
 
-import random
 import statistics as stats
 import sys
 import time
@@ -22,13 +21,12 @@ from functools import partial
 import torch
 from torch import nn
 
-from common import cpu_name, options, write_result
+from common import class_folders, cpu_name, options, photo_set, write_result
 
 from exp.batch_augmentation import RandomGeometry
 from exp.data_loading import DataLoader, Dataset
 from exp.datasets import choose_data
 from exp.decoding import open_bytes
-from exp.items import get_files
 from exp.minibatch_training import DataLoaders
 from exp.new_head import transfer_model
 from exp.transfer_learning import FrozenStatistics, GradualUnfreezing, body_head_groups, discriminative_lrs, freeze
@@ -49,17 +47,6 @@ WAYS = {
     LOWER: {"lower": True},
     "head first, then all, lower rates": {"lower": True, "gradual": True},
 }
-
-
-def photos(folders: list, per_class: int | None) -> Dataset:
-    """Photos of each folder as bytes, the same ones each time; None: all."""
-    xs, ys = [], []
-    for label, folder in enumerate(folders):
-        files = get_files(folder)
-        random.Random(42).shuffle(files)
-        xs += [open_bytes(file, SIDE) for file in files[:per_class]]
-        ys += [label] * len(files[:per_class])
-    return Dataset(torch.stack(xs), torch.tensor(ys))
 
 
 def norms(module: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -133,7 +120,8 @@ def main() -> int:
     torch.set_num_threads(args.threads)
     old_epochs, few_epochs, many_epochs = (max(2, round(args.scale * n)) for n in (OLD_EPOCHS, FEW_EPOCHS, MANY_EPOCHS))
     data = choose_data("imagenette", "shapes")
-    halves = {part: sorted(f for f in (data.path / part).iterdir() if f.is_dir()) for part in ("train", "val")}
+    halves = {part: class_folders(data.path / part) for part in ("train", "val")}
+    photos = partial(photo_set, load=partial(open_bytes, size=SIDE))
     old_train, old_test = photos(halves["train"][:5], OLD_PHOTOS), photos(halves["val"][:5], None)
     few, many, test = photos(halves["train"][5:], FEW), photos(halves["train"][5:], MANY), photos(halves["val"][5:], None)
     print(f"{data.title}: {len(old_train):,} photos of the old classes; of the new ones {len(few):,} or {len(many):,} to train on "
