@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import datetime
 import json
 import platform
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 from run import cpu_name
 
-__all__ = ["against", "class_folders", "cpu_name", "machine", "options", "photo_set", "print_ratios", "return_memory",
+__all__ = ["against", "class_folders", "cpu_name", "machine", "options", "photo_set", "print_ratios",
            "summarise", "take_turns", "verdict", "write_result"]
 
 
@@ -95,16 +94,6 @@ def photo_set(folders: list[Path], per_class: int | None, load: Callable[[Path],
         xs += [load(file) for file in files[:per_class]]
         ys += [label] * len(files[:per_class])
     return Dataset(torch.stack(xs), torch.tensor(ys))
-
-
-def return_memory() -> None:
-    """Have glibc give large blocks back at once; elsewhere nothing.
-
-    Metrics keep one small tensor a batch until the epoch ends. glibc cuts it from the large block that was freed last, such
-    as the scores of 12,000 words, which then is too small for the next scores: each batch took 27 MB more, until all was used.
-    """
-    if sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(-3, 4 * 2**20)               # M_MMAP_THRESHOLD
 
 
 def machine() -> dict:

@@ -10,8 +10,7 @@ Two recipes are here by name, and each of their numbers can be changed: `--emb-s
 a log, checkpoints, the model with its vocabulary and the result; a run that is killed goes on from the last
 checkpoint, to the same bits if the number of threads is the same. `--data` is found as in the lessons (EXP_MIRROR,
 EXP_CACHE, or the network). Before a run that begins, a few steps are measured: how long the two halves of a step
-take, and how long the run will be about. On Linux, memory that was freed is kept: to get it back page by page takes
-time in each step.
+take, and how long the run will be about.
 """
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from common import cpu_name, options, return_memory, write_result
+from common import cpu_name, options, write_result
 
 from exp.cnn import default_device
 from exp.datasets import load_data
@@ -103,7 +102,6 @@ def main() -> int:
     args = parser().parse_args()
     if (args.folder / "run.json").exists() and not args.resume:
         parser().error(f"{args.folder} has a run: go on with --resume, or give another folder")
-    return_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
     recipe, texts = chosen_recipe(args), load_data(args.data)

@@ -32,7 +32,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common import cpu_name, options, return_memory, write_result
+from common import cpu_name, options, write_result
 
 from exp.awd_lstm import LanguageModel, language_model
 from exp.checkpoints import load_weights, save_weights
@@ -288,7 +288,6 @@ def table(runs: dict[str, dict[int, list[dict]]]) -> list[dict]:
 
 def main(argv: list[str] | None = None) -> int:
     args = chosen(argv)
-    return_memory()
     if args.threads:
         torch.set_num_threads(args.threads)
     args.folder.mkdir(parents=True, exist_ok=True)

@@ -206,6 +206,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'exp.callbacks._Passes._pass': ('callbacks.html#_passes._pass', 'exp/callbacks.py'),
                                'exp.callbacks._check_callback': ('callbacks.html#_check_callback', 'exp/callbacks.py'),
                                'exp.callbacks._number': ('callbacks.html#_number', 'exp/callbacks.py'),
+                               'exp.callbacks._numbers': ('callbacks.html#_numbers', 'exp/callbacks.py'),
                                'exp.callbacks._optimizer': ('callbacks.html#_optimizer', 'exp/callbacks.py'),
                                'exp.callbacks._weighted': ('callbacks.html#_weighted', 'exp/callbacks.py')},
             'exp.checkpoints': { 'exp.checkpoints.RandomNumbers': ('checkpoints.html#randomnumbers', 'exp/checkpoints.py'),

@@ -6,14 +6,14 @@
 __all__ = ['sched_lin', 'sched_no', 'sched_cos', 'sched_exp', 'combine_scheds', 'one_cycle', 'cyclical', 'ParamScheduler',
            'Recorder']
 
-# %% ../nbs/05_anneal.ipynb #e90e9f6f
+# %% ../nbs/05_anneal.ipynb #af50c52f
 import bisect
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .callbacks import Callback
+from .callbacks import Callback, _number, _numbers
 from .plots import Chart, plot_lines
 
 # %% ../nbs/05_anneal.ipynb #795aa808
@@ -184,13 +184,13 @@ class Recorder(Callback):
 
     def after_batch(self) -> None:
         if self.learn.training:
-            self._losses.append(self.learn.loss.detach())
+            self._losses.append(_number("loss", self.learn.loss))
             self.lrs.append([group["lr"] for group in self.learn.opt.param_groups])
 
     @property
     def losses(self) -> list[float]:
         """The losses, fetched from the device now."""
-        return [loss.item() for loss in self._losses]
+        return _numbers(self._losses)
 
     def plot_lr(self) -> Chart:
         """Draw the learning rate of each group over the batches."""

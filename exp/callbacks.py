@@ -212,7 +212,7 @@ class Metrics:
     def add(self, loss: Tensor, pred: Any, target: Any) -> None:
         """Note one batch: mean loss, output, targets; their number is its weight."""
         self.counts.append(len(target))
-        self.values["loss"].append(loss.detach())
+        self.values["loss"].append(_number("loss", loss))
         for name, function in self.functions.items():
             self.values[name].append(_number(name, function(pred, target)))
 
@@ -221,19 +221,23 @@ class Metrics:
         return {name: _weighted(values, self.counts) for name, values in self.values.items()}
 
 # %% ../nbs/04_callbacks.ipynb #cb13334b
-def _number(name: str, value: Any) -> Tensor:
-    """What a metric gave: one number, without the graph behind it."""
-    value = value if isinstance(value, Tensor) else torch.as_tensor(value)
-    if value.numel() == 1:
-        return value.detach() if value.ndim == 0 else value.detach().reshape(())
-    raise ValueError(f"Metrics: need one number from {name}, got shape {tuple(value.shape)}")
+def _number(name: str, value: Any) -> Tensor | float:
+    """What a metric gave: one number; as a tensor where Python would have to wait for it."""
+    if (value := torch.as_tensor(value)).numel() != 1:
+        raise ValueError(f"Metrics: need one number from {name}, got shape {tuple(value.shape)}")
+    return value.item() if value.device.type == "cpu" else value.detach().reshape(())
 
-def _weighted(values: list[Tensor], counts: list[int]) -> float:
+def _numbers(values: list[Tensor | float]) -> list[float]:
+    """Python's floats, with one wait for all that are still tensors."""
+    far = [value for value in values if torch.is_tensor(value)]
+    fetched = iter(torch.stack(far).tolist() if far else ())
+    return [next(fetched) if torch.is_tensor(value) else value for value in values]
+
+def _weighted(values: list[Tensor | float], counts: list[int]) -> float:
     """The mean of `values`, each counted `counts` times."""
     if not sum(counts):
         raise ValueError("Metrics: need at least one sample, got none")
-    numbers = torch.stack(values).tolist()       # the one wait; from here on Python's floats
-    return sum(n * number for n, number in zip(counts, numbers)) / sum(counts)
+    return sum(n * number for n, number in zip(counts, _numbers(values))) / sum(counts)
 
 # %% ../nbs/04_callbacks.ipynb #7017f817
 class MetricsCallback(Callback):

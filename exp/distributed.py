@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['Distributed', 'SharedCheckpoint']
 
-# %% ../nbs/11b_distributed.ipynb #2586d39b
+# %% ../nbs/11b_distributed.ipynb #5c0c889e
 from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from .callbacks import Callback, Metrics, MetricsCallback
+from .callbacks import Callback, Metrics, MetricsCallback, _numbers
 from .checkpoints import get_state
 from .processes import gather_all, is_main
 from .resuming import Checkpoint, _stateful
@@ -21,7 +21,7 @@ from .resuming import Checkpoint, _stateful
 def _total(metrics: Metrics, device: torch.device) -> dict[str, float]:
     """The means over the samples of all processes: sums are added, and then divided."""
     counts = torch.tensor(metrics.counts, dtype=torch.float64)
-    sums = [counts @ torch.stack(values).double().cpu() for values in metrics.values.values()]
+    sums = [counts @ counts.new_tensor(_numbers(values)) for values in metrics.values.values()]
     total = torch.stack([*sums, counts.sum()]).to(device)
     dist.all_reduce(total)
     *sums, n = total.tolist()

@@ -6,7 +6,7 @@
 __all__ = ['lm_cross_entropy', 'lm_accuracy', 'HiddenState', 'Perplexity', 'perplexity', 'ActivationRegularization',
            'GradientClipping', 'generate', 'language_learner']
 
-# %% ../nbs/12b1_language_learner.ipynb #3c1e2888
+# %% ../nbs/12b1_language_learner.ipynb #90e22ae3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .callbacks import Callback
+from .callbacks import Callback, _number, _numbers
 from .hooks import Hook
 from .learner import Learner
 
@@ -93,11 +93,12 @@ class _WordMean:
         self.losses, self.counts = [], []
 
     def add(self, loss: Tensor, target: Tensor) -> None:
-        self.losses.append(loss.detach())
-        self.counts.append((target != _NO_TARGET).sum())
+        self.losses.append(_number("loss", loss))
+        self.counts.append(_number("words", (target != _NO_TARGET).sum()))
 
     def perplexity(self) -> float:
-        losses, counts = (torch.stack(x).cpu().double() for x in (self.losses, self.counts))
+        rows = [_numbers(self.losses), _numbers(self.counts)]
+        losses, counts = torch.tensor(rows, dtype=torch.float64)
         some = counts > 0
         return (losses[some].dot(counts[some]) / counts.sum()).exp().item()
 

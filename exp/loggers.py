@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['CSVLogger', 'TensorBoardCallback']
 
-# %% ../nbs/09c1_loggers.ipynb #7ed78980
+# %% ../nbs/09c1_loggers.ipynb #5d28622c
 import csv
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .callbacks import Callback
+from .callbacks import Callback, _number, _numbers
 from .checkpoints import atomic_write
 
 # %% ../nbs/09c1_loggers.ipynb #8121838e
@@ -139,7 +139,7 @@ class _Batches(_Rows):
             self._next = step + 1
             if step % self.every == 0:
                 rates = [_copy(group["lr"]) for group in run.opt.param_groups]
-                self._waiting.append((step, run.loss.detach().reshape(()), rates))
+                self._waiting.append((step, _number("loss", run.loss), rates))
 
     def after_train(self) -> None:
         self._reached(self._from + self.learn.iter + 1)    # if no batch was left
@@ -158,7 +158,7 @@ class _Points(_Batches):
 
     def _write_batches(self) -> None:
         waiting, self._waiting = self._waiting, []
-        losses = torch.stack([loss for _, loss, _ in waiting]).tolist() if waiting else []
+        losses = _numbers([loss for _, loss, _ in waiting])
         for (step, _, rates), loss in zip(waiting, losses):
             self._writer.add_scalar("batch/loss", loss, step)
             for i, rate in enumerate(rates):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from conftest import ROOT
-from exp.callbacks import Callback
+from killed import News
 from exp.lm_pretrain import PretrainRecipe, load_language_model, pretrain
 from exp.samples import Texts
 
@@ -33,17 +33,6 @@ def made_texts(seed=0):
     def part(n):
         return "".join(f" \n = Title {i} = \n \n {' '.join(rng.choices(words, k=rng.randint(20, 60)))} \n" for i in range(n))
     return Texts("articles", "made articles", part(20), part(4), part(4))
-
-
-class News(Callback):
-    """Tell of each training batch, before or after the checkpoint is written."""
-
-    def __init__(self, tell, order):
-        self.tell, self.order = tell, order
-
-    def after_batch(self):
-        if self.learn.training:
-            self.tell((self.learn.epoch, self.learn.iter))
 
 
 def live(tell, folder, recipe, order):
