@@ -8,7 +8,7 @@ CONSTRAINTS ?= -c constraints.txt
 PIP     = $(BIN)/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab export config notebooks images readme docs check lint clean
+.PHONY: help run test lab export config notebooks images readme docs check lint bench peers clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | \
@@ -52,6 +52,14 @@ check: $(VENV)/test.stamp  ## the style figures of each notebook against their b
 
 lint: $(VENV)/test.stamp  ## real mistakes only: syntax, undefined and unused names
 	@$(BIN)/ruff check exp nbs tools tests docs
+
+bench: $(VENV)/run.stamp  ## every bar of speed, measured anew; beside it the frameworks that `make peers` has installed
+	@EXP_DATA=real $(if $(wildcard .peers/done),.peers,$(VENV))/bin/python bench/all.py
+
+peers:           ## other frameworks, for `make bench` alone, into .peers
+	@$(PYTHON) -m venv .peers
+	@.peers/bin/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) . fastai lightning accelerate skorch pytorch-ignite
+	@touch .peers/done
 
 clean:           ## remove what was built; the environment stays
 	@rm -rf build dist docs/_build docs/_src _proc .pytest_cache .ruff_cache *.egg-info

@@ -8,7 +8,7 @@
 An MLP 784-50-10 with ReLU, SGD: one epoch of 100 batches of 64 and 20 in validation, on one thread.
 The bare loop trains, and measures validation loss and accuracy. Ours is a `Learner` that does the same with
 metrics, a recorder of losses and rates and a one-cycle schedule, and with our own SGD; other rows change one thing. The loops take turns (A B C, C B A …); ratios are taken round by round.
-fastai, Lightning and Accelerate are measured if they are installed; the project never needs them.
+fastai, Lightning, Accelerate, Ignite and skorch are measured if they are installed; the project never needs them.
 """
 from __future__ import annotations
 
@@ -140,7 +140,31 @@ def lightning_loop(dls: DataLoaders):
     return epoch
 
 
-PEERS = {"fastai": fastai_loop, "lightning": lightning_loop, "accelerate": accelerate_loop}
+def ignite_loop(dls: DataLoaders):
+    from ignite.engine import create_supervised_evaluator, create_supervised_trainer
+    from ignite.metrics import Accuracy, Loss
+    net = model()
+    trainer = create_supervised_trainer(net, torch.optim.SGD(net.parameters(), 0.1), F.cross_entropy)
+    judge = create_supervised_evaluator(net, {"accuracy": Accuracy(), "loss": Loss(F.cross_entropy)})
+
+    def epoch():
+        trainer.run(dls.train, max_epochs=1)
+        judge.run(dls.valid)
+    return epoch
+
+
+def skorch_loop(dls: DataLoaders):
+    from skorch import NeuralNetClassifier
+    from skorch.helper import predefined_split
+    net = NeuralNetClassifier(model(), criterion=nn.CrossEntropyLoss, lr=0.1, max_epochs=1, verbose=0,
+                              train_split=predefined_split(dls.valid.dataset),
+                              iterator_train=lambda data, **_: dls.train, iterator_valid=lambda data, **_: dls.valid)
+    net.initialize()
+    return lambda: net.partial_fit(dls.train.dataset, None)
+
+
+PEERS = {"fastai": fastai_loop, "lightning": lightning_loop, "accelerate": accelerate_loop, "ignite": ignite_loop,
+         "skorch": skorch_loop}
 
 
 def loops(size: int) -> dict:
