@@ -14,7 +14,6 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from functools import partial
 
 import torch
 import torch.nn.functional as F
