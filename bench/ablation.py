@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Lesson 12, the tricks of the residual network: each taken away, by itself, from a network that has them all.
+"""Lesson 11, the tricks of the residual network: each taken away, by itself, from a network that has them all.
 
     python bench/ablation.py                  print the table
     python bench/ablation.py --json FILE      write it, with every run, to FILE too

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Lesson 12, transfer: a network that knows five classes learns five others, in several ways.
+"""Lesson 11a, transfer: a network that knows five classes learns five others, in several ways.
 
     python bench/transfer.py                  print the table
     python bench/transfer.py --json FILE      write it, with every run, to FILE too

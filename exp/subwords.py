@@ -8,7 +8,6 @@ __all__ = ['split_pieces', 'BytePairEncoder']
 # %% ../nbs/12a1_subwords.ipynb #0b55692f
 import heapq
 import json
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from .checkpoints import atomic_write
 from .text import _Memo
 
 # %% ../nbs/12a1_subwords.ipynb #35bcd37e
@@ -158,9 +158,8 @@ class _Files(_Coding):
 
     def save(self, path: str | Path) -> None:   # path: of a file to write, in JSON
         """Save the merges; a file that is there stays until all is written."""
-        part = Path(f"{path}.part")
-        part.write_text(json.dumps({"merges": self.merges}), encoding="utf-8")
-        os.replace(part, path)
+        with atomic_write(path) as part:
+            part.write_text(json.dumps({"merges": self.merges}), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> "_Files":   # path: of `save`
