@@ -272,7 +272,12 @@ def test_headlines_are_those_of_the_saved_outputs():
     none([nb.name for nb in LESSONS if show(headline(nb)) not in page or not headline(nb)], "no headline on the page")
     none([f"{nb.name}: {headline(nb)!r} is saved, {nb.metadata['exp_run'].get('headline')!r} is stamped"
           for nb in LESSONS if nb.metadata["exp_run"].get("headline") != headline(nb)], "run `make notebooks`")
-    assert "bench.json" not in page
+
+
+def test_the_speed_bars_are_left_to_their_own_page(tmp_path):
+    for name in ("bench", "loop"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    assert [f.stem for f in res.files(tmp_path)] == ["loop"]
 
 
 def test_parts_that_hold_rows_become_sections():
