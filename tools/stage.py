@@ -24,7 +24,10 @@ from pathlib import Path
 from typing import Callable
 
 import stage_api
+import stage_bibliography
+import stage_lineage
 import stage_pages
+import stage_results
 from notebooks import DEFS, DIRECTIVE, Cell, Notebook, lessons, read_notebook, solutions
 from settings import CFG, LIB, NBS, ROOT, SOLUTIONS
 
@@ -276,8 +279,9 @@ class Stage:
         trees["Reference"] = [
             *(["api"] if self.modules else []),
             *handwritten,
-            "bibliography",
+            "lineage",
             "results",
+            "bibliography",
             *(["solutions"] if self.solutions else []),
         ]
         toc = "\n\n".join(
@@ -293,6 +297,18 @@ class Stage:
             rows = "\n".join(f"- [{nb.title}]({nb.path.name}): {nb.promise}" for nb in self.lessons)
             self.page("index", f"# {CFG['title']}\n\n{CFG['description']}.\n\n{rows}\n\n{toc}\n")
 
+    def reference(self) -> None:
+        """The pages that are collected from lessons, modules and results."""
+        self.page("bibliography", stage_bibliography.bibliography(self.lessons, self.markdown))
+        self.page(
+            "lineage",
+            stage_lineage.page(self.lessons, self.solutions, self.markdown, anchor, group),
+        )
+        self.page("results", stage_results.results(self.lessons, ROOT / "results"))
+        for file in stage_results.files(ROOT / "results"):  # to download
+            (self.out / "results").mkdir(exist_ok=True)
+            shutil.copy2(file, self.out / "results")
+
     def run(self) -> None:
         """Write every page."""
         shutil.rmtree(self.out, ignore_errors=True)
@@ -305,8 +321,7 @@ class Stage:
             self.notebook(nb, self.out / "solutions" / nb.path.name)
         for file in sorted((ROOT / "docs").glob("*.md")):
             self.page(file.stem, self.markdown(file.read_text(encoding="utf-8")))
-        self.page("bibliography", stage_pages.bibliography(self.lessons, self.markdown))
-        self.page("results", stage_pages.results(self.lessons, ROOT / "results"))
+        self.reference()
         if self.solutions:
             self.page("solutions", stage_pages.solutions(self.solutions))
         if self.modules:
