@@ -385,3 +385,13 @@ def test_run_notebook_tells_what_stopped_it(make_notebook):
     assert "time" in run_notebook(path, timeout=1).error.lower()
     assert json.loads(path.read_text())["cells"][0]["outputs"] == []
     assert read_notebook(path).name == "01_made_up"
+
+
+def test_a_link_to_a_page_of_docs_stays_a_link(tmp_path):
+    """The first page of the site leads to the tutorial; a link to a page that is not there stays its text."""
+    from stage import FIRST, Stage
+
+    stage = Stage(tmp_path)
+    assert stage.markdown("[The first hour](../docs/tutorial.md#a-table) and [none](../docs/nothing.md)") == \
+        "[The first hour](/tutorial.md#a-table) and none"
+    assert all((ROOT / "docs" / f"{name}.md").exists() for name in FIRST)

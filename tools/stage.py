@@ -41,6 +41,8 @@ GROUPS = {
     "10b": "Lesson 12 · Advanced training, text",
     "13": "Applications",
 }
+# Pages of docs/ that come before the lessons, in this order; the others are for reference.
+FIRST = ("tutorial", "troubleshooting")
 TICKED = re.compile(r"(?<![\[`\w])`(\w[\w.]*)(?:\(\))?`(?![\]`])")
 LEAVING = re.compile(
     r"(!?)\[([^\]]*)\]\((?:\.\./)+(?!images/)([\w./-]+\.\w+|[\w/-]+/?)((?:#[\w-]*)?)\)"
@@ -122,10 +124,12 @@ class Stage:
         return f"[{m[0]}]({target})" if target else m[0]
 
     def _leave(self, m: re.Match) -> str:
-        """A link out of nbs/: to the API page, to the public repository, or only its text."""
+        """A link out of nbs/: to the API page, a page of docs/, to the public repository, or only its text."""
         bang, text, path, tail = m.groups()
         if path.startswith(f"{LIB.name}/") and (mod := Path(path).stem) in self.modules:
             return f"[{text}](#api-mod-{mod})"
+        if re.fullmatch(r"docs/[\w-]+\.md", path) and (ROOT / path).exists():
+            return f"[{text}](/{Path(path).name}{tail})"
         if (NBS / path).exists():
             return m[0]
         url = f"{self.git_url}/blob/{CFG['branch']}/{path}{tail}"
@@ -272,10 +276,10 @@ class Stage:
 
     def index(self) -> None:
         """The front page (the index notebook, or a plain list) with the tables of contents."""
-        trees: dict[str, list[str]] = {}
+        trees: dict[str, list[str]] = {"First hour": [*FIRST]}
         for nb in self.lessons:
             trees.setdefault(group(nb.number), []).append(nb.name)
-        handwritten = [f.stem for f in sorted((ROOT / "docs").glob("*.md"))]
+        handwritten = [f.stem for f in sorted((ROOT / "docs").glob("*.md")) if f.stem not in FIRST]
         trees["Reference"] = [
             *(["api"] if self.modules else []),
             *handwritten,
