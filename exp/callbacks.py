@@ -110,7 +110,7 @@ class _Events(_Callbacks):
             try:
                 self._stage("fit", work)
             except Exception as error:
-                error.add_note(f"(Runner.fit was in epoch {self.epoch}, batch {self.iter})")
+                error.add_note(f"(Runner.fit was in epoch {self.epoch}, batch {max(self.iter, 0)})")
                 raise
 
 # %% ../nbs/04_callbacks.ipynb #9fb8ddd5

@@ -84,7 +84,8 @@ def distributed(
     """Join the processes that `torchrun` has started, for the time of a `with` block.
 
     Like: `torch.distributed.init_process_group`
-    Raises: ValueError if started wrongly; ConnectionError if another process is lost
+    Raises: ValueError if started wrongly; ConnectionError if another process is lost;
+    OSError if the port is taken
     """
     if not timeout > 0:
         raise ValueError(f"distributed: need a timeout above 0 seconds, got {timeout!r}")
@@ -96,6 +97,9 @@ def distributed(
         _meet(world, timeout)
         yield world
     except Exception as error:
+        if "EADDRINUSE" in str(error):
+            raise OSError(f"distributed: need a free port, got {os.environ['MASTER_PORT']}, which "
+                          "another program uses; `torchrun --standalone` finds one") from error
         if not _has_lost(error):
             raise
         raise ConnectionError(
