@@ -107,9 +107,12 @@ def one_cycle(
     """Go up along half a cosine, and far down along another.
 
     Like: `torch.optim.lr_scheduler.OneCycleLR`
-    Raises: ValueError if `pct_start` is not between 0 and 1
+    Raises: ValueError for a negative rate, a divisor not above 0, `pct_start` not in (0, 1)
     Source: Smith and Topin, 1708.07120
     """
+    if not (lr_max >= 0 and div > 0 and div_final > 0 and 0 < pct_start < 1):
+        raise ValueError("one_cycle: need lr_max 0 or more, div and div_final above 0, pct_start "
+                         f"between 0 and 1, got {lr_max}, {div}, {div_final} and {pct_start}")
     up, down = sched_cos(lr_max / div, lr_max), sched_cos(lr_max, lr_max / div_final)
     return combine_scheds([pct_start, 1 - pct_start], [up, down])
 

@@ -86,6 +86,15 @@ class RandomSampler(SequentialSampler):
         return torch.randperm(self.n, generator=self.generator)
 
 # %% ../nbs/02c_data_loading.ipynb #e82a3992
+def _indexes(chosen: list[Any]) -> Tensor:
+    """The indexes as a tensor, if they are some: masks and fractions are none."""
+    order = torch.tensor(chosen, dtype=None if chosen else torch.int64)
+    if order.ndim != 1 or order.dtype not in (torch.int64, torch.int32):
+        raise ValueError("BatchSampler: need whole numbers from the sampler, got "
+                         f"{order.dtype} {tuple(order.shape)}")
+    return order.long()
+
+
 class BatchSampler:
     """Cut the order of a sampler into batches of indexes.
 
@@ -105,7 +114,7 @@ class BatchSampler:
 
     def __iter__(self) -> Iterator[Tensor]:
         ours = hasattr(self.sampler, "order")
-        order = self.sampler.order() if ours else torch.tensor(list(self.sampler)).long()
+        order = self.sampler.order() if ours else _indexes(list(self.sampler))
         whole = len(order) - len(order) % self.batch_size if self.drop_last else len(order)
         return iter(order[:whole].split(self.batch_size) if whole else ())   # no empty batch
 

@@ -164,6 +164,9 @@ class _Opened:
         path: str | Path | None = None,  # the folder they are in, for showing
         tfms: Iterable[Callable] = (),   # for each item, once it is opened
     ):
+        if isinstance(items, (str, os.PathLike)):
+            raise ValueError(f"{type(self).__name__}: need a list of items, got {str(items)!r}: "
+                             "a folder's files come from `from_files`")
         self.items, self.tfms = list(items), _own(tfms)
         self.path = None if path is None else Path(path)
 
@@ -223,13 +226,18 @@ def read_csv(
 
     Raises: ValueError for a column that is missing, or a row that is too short or too long
     """
-    with open(file, encoding="utf-8-sig", newline="") as lines:
-        table = csv.DictReader(lines)
-        if missing := [c for c in columns if c not in (table.fieldnames or ())]:
-            raise ValueError(f"{file}: need columns {missing}, got {table.fieldnames}")
-        rows = [*table]
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
+            table = csv.DictReader(lines)
+            rows, names = [*table], table.fieldnames or []
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: need a CSV file in UTF-8, got {error}") from error
+    if missing := [c for c in columns if c not in names]:
+        raise ValueError(f"{file}: need columns {missing}, got {names}")
+    if twice := [c for c in columns if names.count(c) > 1]:
+        raise ValueError(f"{file}: need each column once, got {twice[0]!r} twice in {names}")
     if odd := [row for row in rows if None in row or None in row.values()]:
-        raise ValueError(f"{file}: need {table.fieldnames} in each row, got {odd[0]}")
+        raise ValueError(f"{file}: need {names} in each row, got {odd[0]}")
     return [tuple(row[c] for c in columns) for row in rows]
 
 # %% ../nbs/07c_items.ipynb #bac3c062

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .anneal import Recorder
-from .callbacks import Callback, Metrics, MetricsCallback
+from .callbacks import Callback, Metrics, MetricsCallback, _listed
 from .checkpoints import load_weights, save_weights
 from .cnn import DeviceCallback, to_device
 from .data_loading import collate
@@ -256,7 +256,7 @@ class Learner(_Saving):
         Metrics(**self.metrics)                    # odd names are refused now, not in a fit
         measure = MetricsCallback(train_metrics, **self.metrics)
         own = [DeviceCallback(device), measure, self.recorder]
-        super().__init__(model, dls, loss_func, opt_func, lr, splitter, [*own, *cbs])
+        super().__init__(model, dls, loss_func, opt_func, lr, splitter, [*own, *_listed(cbs)])
 
     def __repr__(self) -> str:
         count = sum(p.numel() for p in self.model.parameters())

@@ -85,6 +85,10 @@ def quantize(
     Like: `torch.quantize_per_tensor` and `torch.quantize_per_channel`, symmetric
     Raises: ValueError for numbers that are not finite
     """
+    if not x.is_floating_point() or not x.numel():
+        raise ValueError(f"quantize: need real numbers, got {x.dtype} {tuple(x.shape)}")
+    if dim is not None and not -x.ndim <= dim < x.ndim:
+        raise ValueError(f"quantize: need one of {x.ndim} axes, got {dim}")
     if not bool(x.isfinite().all()):
         raise ValueError("quantize: need finite numbers, got inf or nan")
     others = [d for d in range(x.ndim) if dim is None or d != dim % x.ndim]

@@ -194,6 +194,8 @@ class BytePairEncoder(_Files):
         if vocab_size < len(_BYTES) or min_count < 1:
             raise ValueError(f"train: need vocab_size from 256 and min_count from 1, "
                              f"got {vocab_size} and {min_count}")
+        if isinstance(texts, str):
+            raise ValueError(f"train: need a list of texts, got the text {texts!r:.60}")
         encoder = cls()
         pairs = _Pairs(Counter(chain.from_iterable(map(split_pieces, texts))))
         while len(encoder) < vocab_size:

@@ -138,14 +138,15 @@ def unify_signs(
     return text if text.isascii() else unicodedata.normalize("NFC", text).translate(_SAME)
 
 # %% ../nbs/12_text.ipynb #03a4479c
-_MARKER = re.compile(rf"\bxx(?=(?:{'|'.join(s[2:] for s in SPECIALS)})\b)", re.IGNORECASE)
+_MARKER = re.compile(rf"xx(?={'|'.join(s[2:] for s in SPECIALS)})", re.IGNORECASE)
 
 @word_by_word
 def split_markers(
     text: str,   # as written
 ) -> str:        # with no special token in it
     """Cut special tokens that the text itself contains, so that nobody can forge one."""
-    return _MARKER.sub("xx ", text) if "xx" in text.lower() else text
+    plain = unify_signs(text)        # what a later rule leaves out must not hide one
+    return _MARKER.sub("xx ", plain) if "xx" in plain.lower() else text
 
 # %% ../nbs/12_text.ipynb #530bef79
 _AGAIN = re.compile(r"(?<!\S)(\w++)(?:\s++\1" rf"(?![’{_MARKS}])"
@@ -326,6 +327,8 @@ def tokenize_all(
 
     Raises: ValueError naming the number of a text that fails; from a process, RuntimeError
     """
+    if isinstance(texts, str):
+        raise ValueError(f"tokenize_all: need a list of texts, got the text {texts!r:.60}")
     texts = texts if hasattr(texts, "__getitem__") else list(texts)
     data = _Tokenized(texts, Tokenizer() if tokenizer is None else tokenizer)
     loader = DataLoader(data, chunk, num_workers=workers, collate_fn=list, seed=0)

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .anneal import ParamScheduler, combine_scheds, one_cycle, sched_cos
-from .callbacks import Callback
+from .callbacks import Callback, _listed
 from .lr_finder import LRFinder, lr_find
 from .optimizers import adamw
 from .resuming import ResumableRunner
@@ -99,7 +99,7 @@ class _Fitting(_Building):
         Raises: ValueError for odd rates, groups or files
         """
         self._prepare(lr, reset_opt)
-        with self._with_cbs([*self.cbs, *cbs]):
+        with self._with_cbs([*self.cbs, *_listed(cbs)]):
             return super().fit(n_epochs, resume)
 
 # %% ../nbs/09a4_trainer.ipynb #8dac97f2
@@ -140,7 +140,7 @@ class _OneCycle(_Fitting):
         rates = [one_cycle(rate, div, div_final, pct_start)
                  for rate in _rates(self.lr, len(groups))]
         momentum = _momentum_schedulers(groups, *momentums, pct_start)
-        cbs = [ParamScheduler("lr", rates), *momentum, *options.pop("cbs", ())]
+        cbs = [ParamScheduler("lr", rates), *momentum, *_listed(options.pop("cbs", ()))]
         return self.fit(n_epochs, cbs=cbs, **options)
 
     def lr_find(

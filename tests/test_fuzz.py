@@ -40,7 +40,7 @@ from exp.subwords import BytePairEncoder, split_pieces
 from exp.testing import test_module_parity as module_parity
 from exp.testing import test_optimizer_parity as optimizer_parity
 from exp.testing import test_parity as parity
-from exp.text import BOS, SPECIALS, UNK, Tokenizer
+from exp.text import BOS, EOS, PAD, SPECIALS, UNK, Tokenizer
 from exp.text_batches import LMDataset, SortishSampler, SortSampler, Vocab, pad_collate
 from exp.augmentation import CenterCrop, random_box
 from exp.warping import (affine_grid, compose_matrices, flip_matrices, grid_sample, homography, rotation_matrices,
@@ -450,7 +450,7 @@ def test_padded_texts_come_back(lengths, first):
 # --- texts -----------------------------------------------------------------------------------------
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=60)         # surrogates without partner, too
-ODD = st.lists(st.sampled_from(["xxbos", "xxrep", "XXUP", "no ", "no\tno ", "Don't", "don't", "U.S.", "<br />", "&amp;", "&#0;", "aaaa",
+ODD = st.lists(st.sampled_from(["xxbos", "xxrep", "XXEOS", "xxpad", "x\u00adx", "n't", "no ", "no\tno ", "Don't", "don't", "U.S.", "<br />", "&amp;", "&#0;", "aaaa",
                                 "!!!!", "1,000.5", "e\u0301", "\u200d", "😀🏽", "🇩🇪", "\x00", "\x85", "\u2028", "'", "’s", "İ", "ß",
                                 "\ud800", "\n", " "]), max_size=12).map("".join)
 
@@ -463,6 +463,7 @@ def test_any_text_becomes_tokens(text):
     tokens = REMEMBERS(text)
     assert tokens[0] == BOS and all(isinstance(t, str) and t and not t.isspace() for t in tokens)
     assert tokens == Tokenizer(memo=0)(text)                 # the memory changes nothing
+    assert not {UNK, PAD, BOS, EOS} & {*tokens[1:]}          # and nobody can forge a special token
 
 
 @fuzz(250, text=ANY | ODD)
