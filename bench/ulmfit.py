@@ -316,7 +316,7 @@ def main(argv: list[str] | None = None) -> int:
             tuning.append({"direction": direction, **its})
     print()
     rows = table(runs)
-    write_result(args.json, f"ULMFiT on {reviews.title}", data=reviews.title, settings=about, sizes=args.sizes, seeds=[*range(args.seeds)],
+    write_result(args.json, f"ULMFiT on {reviews.title}", data=reviews.title, settings=about | {"model": args.model and args.model.name}, sizes=args.sizes, seeds=[*range(args.seeds)],
                  model=args.model_sizes, tuning=tuning, results=rows)
     return 0
 

@@ -66,19 +66,13 @@ class _Batch:
             self._stage("step", self.step)
 
 # %% ../nbs/04_callbacks.ipynb #3ba20cde
-def _listed(cbs: Any) -> list:
-    """The callbacks as a list, if they are one."""
-    if isinstance(cbs, (Callback, type)) or not isinstance(cbs, Iterable):
-        raise ValueError(f"add_cbs: need a list of callbacks, got {cbs!r:.60}")
-    return list(cbs)
-
-
 class _Callbacks:
     """The callbacks of a loop: taken in, sorted, and let go."""
 
     def add_cbs(self, cbs: Iterable[Callback]) -> None:
         """Take in callbacks, each once, all or none; they listen from the next fit on."""
-        every = [*self.cbs, *(new := _listed(cbs))]
+        new = [cbs] if isinstance(cbs, Callback) else list(cbs)
+        every = [*self.cbs, *new]
         for cb in new:
             _check_callback(cb, every)
         self.cbs = sorted(every, key=lambda cb: cb.order)     # equal orders stay as given
@@ -117,7 +111,7 @@ class _Events(_Callbacks):
             try:
                 self._stage("fit", work)
             except Exception as error:
-                error.add_note(f"(Runner.fit was in epoch {self.epoch}, batch {max(self.iter, 0)})")
+                error.add_note(f"(Runner.fit was in epoch {self.epoch}, batch {self.iter})")
                 raise
 
 # %% ../nbs/04_callbacks.ipynb #9fb8ddd5
@@ -194,8 +188,8 @@ class Runner(_Passes):
         if not (hasattr(dls, "train") and hasattr(dls, "valid")):
             raise ValueError(f"Runner: need loaders .train and .valid, got {dls!r:.80}")
         self.model, self.dls, self.loss_func = model, dls, loss_func
-        self.opt, self.cbs, self.history = _optimizer(opt, model), [], []
-        self.add_cbs([TrainEval(), *_listed(cbs)])
+        self.opt, self.cbs, self.history = _optimizer(opt, model), [TrainEval()], []
+        self.add_cbs(cbs)
 
     def fit(self, n_epochs: int) -> list[dict[str, Any]]:
         """Train for some epochs; returns `history`. Ends with `cleanup_fit`, always."""

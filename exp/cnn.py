@@ -147,8 +147,7 @@ def to_device(
 class DeviceCallback(Callback):
     """Move the model once, and each batch as it comes; the model stays there afterwards.
 
-    Raises: ValueError for a device that is not here, or if the move would leave the optimizer
-    with other parameters
+    Raises: ValueError if the move would leave the optimizer with other parameters
     """
 
     order = -90         # before all that look at a batch
@@ -161,10 +160,6 @@ class DeviceCallback(Callback):
 
     def before_fit(self) -> None:
         self._to = torch.device(self.device) if self.device else default_device()
-        try:
-            torch.empty(0, device=self._to)
-        except (AssertionError, RuntimeError) as error:
-            raise ValueError(f"DeviceCallback: need a device that is here: {error}") from error
         old = list(self.learn.model.parameters())
         self.learn.model.to(self._to)
         if any(p is not q for p, q in zip(old, self.learn.model.parameters())):

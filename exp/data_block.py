@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +164,7 @@ def index_splitter(
 
     Raises: ValueError for an index that is out of range or there twice
     """
-    chosen = [(i, part) for some, part in ((valid, "valid"), (test, "test"))
-              for i in torch.as_tensor(some).reshape(-1).tolist()]
-    if odd := [i for i, _ in chosen if type(i) is not int]:
-        raise ValueError(f"index_splitter: need whole numbers as indexes, got {odd[0]!r}")
+    chosen = [*((index(i), "valid") for i in valid), *((index(i), "test") for i in test)]
     def splitter(items: list) -> list[str]:
         where, n = dict.fromkeys(range(len(items)), "train"), len(items)
         for i, part in chosen:
@@ -253,13 +251,7 @@ class CategoryProcessor(Processor):
     vocab: list[Any] = []      # label number i, once it is fitted
 
     def fit(self, values: list[Any]) -> None:
-        try:
-            vocab = sorted({*values})
-        except TypeError as error:
-            kinds = sorted({type(value).__name__ for value in values})
-            raise ValueError("CategoryProcessor: need labels of one kind, such as strings, "
-                             f"got {', '.join(kinds)}") from error
-        if len(vocab) < 2 or "" in vocab:
+        if len(vocab := sorted({*values})) < 2 or "" in vocab:
             raise ValueError(f"CategoryProcessor: need two labels or more, none empty, got {vocab}")
         self.vocab, self._codes = vocab, {label: i for i, label in enumerate(vocab)}
 

@@ -88,12 +88,9 @@ class RandomSampler(SequentialSampler):
 # %% ../nbs/02c_data_loading.ipynb #e82a3992
 def _indexes(chosen: list[Any]) -> Tensor:
     """The indexes as a tensor, if they are some: masks and fractions are none."""
-    order = torch.tensor(chosen, dtype=None if chosen else torch.int64)
-    if order.ndim != 1 or order.dtype not in (torch.int64, torch.int32):
-        raise ValueError("BatchSampler: need whole numbers from the sampler, got "
-                         f"{order.dtype} {tuple(order.shape)}")
+    if (order := torch.tensor(chosen)).ndim != 1 or len(order) and order.dtype != torch.int64:
+        raise ValueError(f"BatchSampler: need whole numbers from the sampler, got {order.dtype}")
     return order.long()
-
 
 class BatchSampler:
     """Cut the order of a sampler into batches of indexes.

@@ -235,7 +235,7 @@ def read_csv(
     if missing := [c for c in columns if c not in names]:
         raise ValueError(f"{file}: need columns {missing}, got {names}")
     if twice := [c for c in columns if names.count(c) > 1]:
-        raise ValueError(f"{file}: need each column once, got {twice[0]!r} twice in {names}")
+        raise ValueError(f"{file}: need each column once, got {twice[0]!r} twice")
     if odd := [row for row in rows if None in row or None in row.values()]:
         raise ValueError(f"{file}: need {names} in each row, got {odd[0]}")
     return [tuple(row[c] for c in columns) for row in rows]

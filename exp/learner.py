@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .anneal import Recorder
-from .callbacks import Callback, Metrics, MetricsCallback, _listed
+from .callbacks import Callback, Metrics, MetricsCallback
 from .checkpoints import load_weights, save_weights
 from .cnn import DeviceCallback, to_device
 from .data_loading import collate
@@ -25,7 +25,7 @@ from .inspection import model_summary
 from .lr_finder import _keep_part, _keep_random, _parts
 from .notebook import Table
 from .optimizers import adamw
-from .trainer import Trainer
+from .trainer import Trainer, _listed
 
 # %% ../nbs/09b_learner.ipynb #d61feae7
 _LISTENS = -50     # callbacks with an order below this prepare the batch; the others listen

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .anneal import ParamScheduler, combine_scheds, one_cycle, sched_cos
-from .callbacks import Callback, _listed
+from .callbacks import Callback
 from .lr_finder import LRFinder, lr_find
 from .optimizers import adamw
 from .resuming import ResumableRunner
@@ -73,6 +73,9 @@ class _Building(ResumableRunner):
         self.lr = lr
 
 # %% ../nbs/09a4_trainer.ipynb #d0800502
+def _listed(cbs: Callback | Iterable[Callback]) -> list[Callback]:
+    return [cbs] if isinstance(cbs, Callback) else list(cbs)
+
 class _Fitting(_Building):
     """A fit with more callbacks than the loop keeps."""
 

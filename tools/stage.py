@@ -25,9 +25,11 @@ from typing import Callable
 
 import stage_api
 import stage_bibliography
+import stage_errors
 import stage_lineage
 import stage_pages
 import stage_results
+import stage_speed
 from notebooks import DEFS, DIRECTIVE, Cell, Notebook, lessons, read_notebook, solutions
 from settings import CFG, LIB, NBS, ROOT, SOLUTIONS
 
@@ -284,7 +286,9 @@ class Stage:
             *(["api"] if self.modules else []),
             *handwritten,
             "lineage",
+            "speed",
             "results",
+            "errors",
             "bibliography",
             *(["solutions"] if self.solutions else []),
         ]
@@ -309,6 +313,10 @@ class Stage:
             stage_lineage.page(self.lessons, self.solutions, self.markdown, anchor, group),
         )
         self.page("results", stage_results.results(self.lessons, ROOT / "results"))
+        self.page("errors", stage_errors.errors_page())
+        if (bench := ROOT / "results" / "bench.json").exists():
+            rows = json.loads(bench.read_text(encoding="utf-8"))
+            self.page("speed", stage_speed.speed_page(rows, {nb.name for nb in self.lessons}))
         for file in stage_results.files(ROOT / "results"):  # to download
             (self.out / "results").mkdir(exist_ok=True)
             shutil.copy2(file, self.out / "results")

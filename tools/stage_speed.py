@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stage_pages import table
+
 ABOUT = """# Speed
 
 Each row is a bar that the project set itself, as a ratio to a limit measured in the same run, in turns; so it holds for machines
@@ -35,13 +37,13 @@ def where(row: dict[str, Any]) -> str:
 
 def speed_page(rows: list[dict[str, Any]], lessons: set[str]) -> str:
     """The page, from the rows of results/bench.json; `lessons`: names of the pages that there are."""
-    lines = ["| work | 1.00 is | bar | ours | others |", "|---|---|---|---|---|"]
+    lines: list[dict[str, str]] = []
     notes = []
     for row in rows:
         work = f"[{row['work']}]({row['lesson']}.ipynb)" if row["lesson"] in lessons else row["work"]
         bar = f"{'at least' if row['at least'] else 'at most'} {row['bar']:g}"
         peers = "<br>".join(f"{name} {number(x)}" for name, x in row.get("peers", {}).items())
-        lines.append(f"| {work} | {row['limit']} | {bar} | {reached(row)} | {peers} |")
+        lines.append({"work": work, "1.00 is": row["limit"], "bar": bar, "ours": reached(row), "others": peers})
         if row["ours"] is not None and not row["met"] and row["why"]:
             notes.append(f"- **{row['work']}** ({row['limit']}). {row['why']}")
     found: dict[str, list[str]] = {}
@@ -50,5 +52,5 @@ def speed_page(rows: list[dict[str, Any]], lessons: set[str]) -> str:
             found.setdefault(where(row), []).append(f"`{row['command']}`")
     places = [f"- {place}: {', '.join(dict.fromkeys(commands))}" for place, commands in found.items()]
     missed = ["## Not met", "", *notes, ""] if notes else []
-    return "\n".join([ABOUT, *lines, "", *missed, "## Where it was measured", "", *places, "",
+    return "\n".join([ABOUT, table(lines, str), "", *missed, "## Where it was measured", "", *places, "",
                       "Not measured on a GPU. Frameworks that were not installed where a row was measured are not in it.", ""])
