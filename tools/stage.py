@@ -286,7 +286,7 @@ class Stage:
             *(["api"] if self.modules else []),
             *handwritten,
             "lineage",
-            "speed",
+            *(["speed"] if (ROOT / "results" / "bench.json").exists() else []),
             "results",
             "errors",
             "bibliography",
