@@ -12,14 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from operator import index
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .data_loading import DataLoader
+from .data_loading import DataLoader, _indexes
 from .items import (
     IMAGE_EXTENSIONS as IMAGE_EXTENSIONS, Items, RandomTransform as RandomTransform,
     Transform as Transform, call_naming, compose as compose, find_indexes,
@@ -164,7 +163,8 @@ def index_splitter(
 
     Raises: ValueError for an index that is out of range or there twice
     """
-    chosen = [*((index(i), "valid") for i in valid), *((index(i), "test") for i in test)]
+    chosen = [(i, part) for part, some in (("valid", valid), ("test", test))
+              for i in _indexes("index_splitter", some).tolist()]
     def splitter(items: list) -> list[str]:
         where, n = dict.fromkeys(range(len(items)), "train"), len(items)
         for i, part in chosen:

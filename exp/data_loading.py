@@ -86,11 +86,11 @@ class RandomSampler(SequentialSampler):
         return torch.randperm(self.n, generator=self.generator)
 
 # %% ../nbs/02c_data_loading.ipynb #e82a3992
-def _indexes(chosen: list[Any]) -> Tensor:
+def _indexes(name: str, chosen: Any) -> Tensor:
     """The indexes as a tensor, if they are some: masks and fractions are none."""
-    if (order := torch.tensor(chosen)).ndim != 1 or len(order) and order.dtype != torch.int64:
-        raise ValueError(f"BatchSampler: need whole numbers from the sampler, got {order.dtype}")
-    return order.long()
+    if (x := torch.as_tensor(chosen)).numel() and (x.dtype == torch.bool or x.is_floating_point()):
+        raise ValueError(f"{name}: need whole numbers as indexes, got {x.dtype}")
+    return x.long()
 
 class BatchSampler:
     """Cut the order of a sampler into batches of indexes.
@@ -111,7 +111,7 @@ class BatchSampler:
 
     def __iter__(self) -> Iterator[Tensor]:
         ours = hasattr(self.sampler, "order")
-        order = self.sampler.order() if ours else _indexes(list(self.sampler))
+        order = self.sampler.order() if ours else _indexes("BatchSampler", list(self.sampler))
         whole = len(order) - len(order) % self.batch_size if self.drop_last else len(order)
         return iter(order[:whole].split(self.batch_size) if whole else ())   # no empty batch
 

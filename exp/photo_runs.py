@@ -72,6 +72,10 @@ class Recipe:
         if self.arch not in ARCHS or self.precision not in PRECISIONS:
             raise ValueError(f"Recipe: need arch of {', '.join(ARCHS)} and precision of "
                              f"{', '.join(PRECISIONS)}, got {self.arch!r}, {self.precision!r}")
+        if not (self.size >= 16 and self.epochs >= 1 and self.batch >= 2 and self.zoom >= 1
+                and self.lr > 0 and self.weight_decay >= 0 and 0 <= self.label_smoothing <= 1):
+            raise ValueError("Recipe: need size 16, epochs 1, batch 2, zoom 1 or more, lr above 0, "
+                             f"weight_decay 0 or more, label_smoothing 0 to 1, got {self}")
         if self.mixup and self.cutmix:
             raise ValueError("Recipe: need mixup or cutmix, got both: they would mix mixtures")
         if self.precision == "fp16" and not torch.cuda.is_available():

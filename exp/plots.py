@@ -32,8 +32,9 @@ def line_look(
 
 # %% ../nbs/00a_plots.ipynb #c7001ae2
 _STYLE = {
-    "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.labelsize": 9,
+    "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold",
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#555555",
+    "axes.formatter.min_exponent": 4,        # 0.2 and 5000, not 2 × 10⁻¹: ticks stay apart
     "axes.grid": True, "axes.axisbelow": True, "grid.color": "#DDD", "legend.handlelength": 3}
 
 def _house() -> Any:

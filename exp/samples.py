@@ -239,9 +239,14 @@ def make_reviews(
     n_unlabelled: int = 3000,   # texts without a label
     seed: int = 42,             # the same seed gives the same texts
 ) -> LabelledTexts:             # twins are in the same part
-    """Write reviews whose label depends on the order of the words alone."""
+    """Write reviews whose label depends on the order of the words alone.
+
+    Raises: ValueError for a number of texts that is odd or below 0
+    """
     rng, parts = _random(seed), []
     for n in (n_train, n_test, n_unlabelled):
+        if n < 0 or n % 2:
+            raise ValueError(f"make_reviews: need even numbers of texts, got {n}")
         twins = [_twins(rng) for _ in range(n // 2)]
         parts.append([(pair[label], label) for label in (0, 1) for pair in twins])
     unlabelled = [text for text, _ in parts[2]]

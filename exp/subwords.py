@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoints import atomic_write
+from .data_loading import _indexes
 from .text import _Memo
 
 # %% ../nbs/12a1_subwords.ipynb #35bcd37e
@@ -143,7 +144,7 @@ class _Coding(_Encoding):
 
     def decode(self, ids: Iterable[int]) -> str:   # ids: of `encode`, or others
         """The text of ids; bytes that are no text become the sign �."""
-        ids = [int(i) for i in ids]
+        ids = _indexes("decode", list(ids)).tolist()
         if odd := [i for i in ids if not 0 <= i < len(self)]:
             raise ValueError(f"decode: need ids from 0 to {len(self) - 1}, got {odd[0]}")
         data = b"".join(self.tokens[i] for i in ids)

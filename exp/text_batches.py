@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .checkpoints import atomic_write
 from .data_block import CategoryProcessor, DataBunch, ItemList, LabeledData
-from .data_loading import DataLoader, SequentialSampler, collate
+from .data_loading import DataLoader, SequentialSampler, _indexes, collate
 from .text import PAD, SPECIALS, UNK
 
 # %% ../nbs/12a2_text_batches.ipynb #031a183e
@@ -55,7 +56,7 @@ class _Coding:
         self, ids: Iterable[int] | Tensor,   # numbers of tokens
     ) -> list[str]:                          # the tokens
         """Turn numbers back into tokens."""
-        ids = [int(i) for i in ids]
+        ids = _indexes("Vocab", list(ids)).tolist()
         if odd := [i for i in ids if not 0 <= i < len(self)]:
             raise ValueError(f"Vocab: need numbers 0 to {len(self) - 1}, got {odd[0]}")
         return [self.tokens[i] for i in ids]
@@ -204,11 +205,9 @@ def pad_collate(
     Like: `torch.nn.utils.rnn.pad_sequence(batch_first=True)`
     """
     width = max([1, *(len(ids) for ids, _ in samples)])       # a model cannot read 0 columns
-    x = torch.full((len(samples), width), pad_id)
-    for row, (ids, _) in zip(x, samples):
-        start = width - len(ids) if pad_first else 0
-        row[start:start + len(ids)] = ids
-    return x, collate([label for _, label in samples])
+    room = [(width - len(ids), 0) if pad_first else (0, width - len(ids)) for ids, _ in samples]
+    x = [F.pad(ids, sides, value=pad_id) for (ids, _), sides in zip(samples, room)]
+    return collate(x), collate([label for _, label in samples])
 
 # %% ../nbs/12a2_text_batches.ipynb #4d8b4e35
 class SortSampler(SequentialSampler):

@@ -168,8 +168,8 @@ def bag_of_words(
     none = torch.zeros(0, dtype=torch.int64)
     tokens = torch.cat([none, *docs])
     rows = torch.cat([none, *(torch.full_like(ids, i) for i, ids in enumerate(docs))])
-    if ((tokens < 0) | (tokens >= vocab_size)).any():
-        raise ValueError(f"bag_of_words: need numbers 0 to {vocab_size - 1}, "
+    if tokens.is_floating_point() or ((tokens < 0) | (tokens >= vocab_size)).any():
+        raise ValueError(f"bag_of_words: need whole numbers 0 to {vocab_size - 1}, "
                          f"got {tokens.min()} to {tokens.max()}")
     found, counts = (rows * vocab_size + tokens).unique(return_counts=True)
     places = torch.stack([found // vocab_size, found % vocab_size])
@@ -239,8 +239,9 @@ class LogisticRegression(_Search):
         y: Tensor,   # number of the class, int64, (n,)
     ) -> "LogisticRegression":   # itself, with `weight` (v, k) and `bias` (k,)
         """Find the weights of the lowest cost; no other weights have it."""
-        if len(x) != len(y) or not len(y):
-            raise ValueError(f"LogisticRegression: need a label a row, got {len(y)}, {len(x)}")
+        if len(x) != len(y) or not len(y) or not x.sum().isfinite():
+            raise ValueError("LogisticRegression: need finite rows, and a label for each, "
+                             f"got {len(x)}, {len(y)}")
         self.k = int(y.max()) + 1
         at = self._walk(x, y)
         self.weight, self.bias = at[:-self.k].view(-1, self.k), at[-self.k:]
