@@ -150,7 +150,7 @@ def train_way(data: Seed, encoder, n: int, test_pairs: list, turned: bool, **how
 
 
 def bag_run(data: Seed, n: int, test_pairs: list) -> dict:
-    """Logistic regression on which words there are; all words of a review; the price chosen on validation reviews."""
+    """Logistic regression on which of the words there are that the classifiers read; the price chosen on validation reviews."""
     start = time.perf_counter()
     valid, labelled, _ = data.parts
     docs = {name: data.pairs(part) for name, part in (("train", labelled[:n]), ("valid", valid), ("test", test_pairs))}

@@ -104,7 +104,7 @@ class _WordMean:
 
 # %% ../nbs/12b1_language_learner.ipynb #585f8713
 class Perplexity(Callback):
-    """Write into `history` how many equally likely words a model is as unsure among.
+    """Write into `history` among how many equally likely words a model is as unsure.
 
     Raises: ValueError in a fit without `MetricsCallback`, which makes the rows
     """

@@ -235,7 +235,7 @@ def pretrain_learner(
     vocab_size: int,                 # number of words
     cbs: Iterable[Callback] = (),    # besides those of `language_learner`
 ) -> Learner:                        # ready for `fit_one_cycle`
-    """Make model, batches and optimizer of a recipe; the seed decides about all of them."""
+    """Make model, batches and optimizer of a recipe; the seed decides all of them."""
     torch.manual_seed(recipe.seed)
     model = language_model(vocab_size, **recipe.sizes)
     dls = language_model_dls(train, valid, recipe.batch, recipe.seq_len, seed=recipe.seed)
