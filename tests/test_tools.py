@@ -1,7 +1,9 @@
 """The tools themselves, on made-up notebooks: what they count, and that each check goes red when it should."""
 import json
+import re
 import subprocess
 import sys
+from itertools import groupby
 
 import pytest
 
@@ -9,7 +11,8 @@ import notebooks
 from bars import CLOSING, figures, misses
 from conftest import ROOT
 from ledger import Uses, check_ledger
-from notebooks import digest, read_notebook, stale
+from notebooks import digest, lessons, read_notebook, stale
+from stretches import STRETCHES, stretch
 from test_house import WATCH, defined_twice, later_imports, public_names, star_imports, tree_of
 
 
@@ -395,3 +398,11 @@ def test_a_link_to_a_page_of_docs_stays_a_link(tmp_path):
     assert stage.markdown("[The first hour](../docs/tutorial.md#a-table) and [none](../docs/nothing.md)") == \
         "[The first hour](/tutorial.md#a-table) and none"
     assert all((ROOT / "docs" / f"{name}.md").exists() for name in FIRST)
+
+
+def test_every_page_has_a_stretch_and_every_stretch_its_pages():
+    """The map and the sidebar lose no page, keep the order, and name in a stretch only pages that it has."""
+    parts = [(part, [nb.number for nb in pages]) for part, pages in groupby(lessons(), key=lambda nb: stretch(nb.name))]
+    assert [part for part, _ in parts] == STRETCHES and all(part.first == pages[0] for part, pages in parts)
+    named = {part.title: set(re.findall(r"\((\d\d[a-z]?\d?)\)", part.about)) for part, _ in parts}
+    assert sum(map(len, named.values())) >= 6 and all(named[part.title] <= {*pages} for part, pages in parts)

@@ -2,9 +2,11 @@
 import json
 import re
 import sys
+from itertools import groupby
 
 from notebooks import Notebook, lessons, read_notebook
 from settings import NBS, ROOT
+from stretches import stretch
 
 INDEX, README = NBS / "index.ipynb", ROOT / "README.md"
 BEGIN, END = "<!-- lessons: written by tools/readme.py -->", "<!-- end of lessons -->"
@@ -21,11 +23,14 @@ def row(nb: Notebook) -> str:
 
 def lesson_map() -> str:
     """The map of lessons as Markdown, between its two marks."""
-    head = ["| lesson | what you build | stands in for | CPU time | checks |", "|---|---|---|---:|---:|"]
+    head = ["| page | what you build | stands in for | CPU time | checks |", "|---|---|---|---:|---:|"]
+    parts = []
+    for part, pages in groupby(lessons(), key=lambda nb: stretch(nb.name)):
+        parts += [f"\n### {part.title}\n\n{part.about}\n", *head, *map(row, pages)]
     runs = [nb.metadata.get("exp_run", {}) for nb in lessons()]
     cpus = sorted({f"{r['cores']} cores of an {r['cpu']}" for r in runs if "cpu" in r})
     note = f"\nCPU time: the whole notebook, on {' or '.join(cpus)}, two notebooks at a time, real data." if cpus else ""
-    return "\n".join([BEGIN, *head, *map(row, lessons()), note, END])
+    return "\n".join([BEGIN, *parts, note, END])
 
 
 def index_with_map() -> str:

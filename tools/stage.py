@@ -32,17 +32,8 @@ import stage_results
 import stage_speed
 from notebooks import DEFS, DIRECTIVE, Cell, Notebook, lessons, read_notebook, solutions
 from settings import CFG, LIB, NBS, ROOT, SOLUTIONS
+from stretches import stretch
 
-# The first notebook of each group in the sidebar.
-GROUPS = {
-    "00": "Support",
-    "01": "Lesson 8 · Matrices and gradients",
-    "02c": "Lesson 9 · The training loop",
-    "05a": "Lesson 10 · Inside the model",
-    "07c": "Lesson 11 · Data and optimizers",
-    "10b": "Lesson 12 · Advanced training, text",
-    "13": "Applications",
-}
 # Pages of docs/ that come before the lessons, in this order; the others are for reference.
 FIRST = ("tutorial", "troubleshooting")
 TICKED = re.compile(r"(?<![\[`\w])`(\w[\w.]*)(?:\(\))?`(?![\]`])")
@@ -51,11 +42,6 @@ LEAVING = re.compile(
 )
 SOLUTION = re.compile(r"(?<!\[)`(solutions/[\w-]+\.ipynb)`(?!\])")
 STYLE_ONLY = re.compile(r"\s*(<style>.*</style>\s*)?", re.S)
-
-
-def group(number: str) -> str:
-    """The sidebar caption that a notebook stands under."""
-    return GROUPS[max(first for first in GROUPS if first <= number)]
 
 
 def anchor(name: str) -> str:
@@ -280,7 +266,7 @@ class Stage:
         """The front page (the index notebook, or a plain list) with the tables of contents."""
         trees: dict[str, list[str]] = {"First hour": [*FIRST]}
         for nb in self.lessons:
-            trees.setdefault(group(nb.number), []).append(nb.name)
+            trees.setdefault(stretch(nb.name).title, []).append(nb.name)
         handwritten = [f.stem for f in sorted((ROOT / "docs").glob("*.md")) if f.stem not in FIRST]
         trees["Reference"] = [
             *(["api"] if self.modules else []),
@@ -310,7 +296,7 @@ class Stage:
         self.page("bibliography", stage_bibliography.bibliography(self.lessons, self.markdown))
         self.page(
             "lineage",
-            stage_lineage.page(self.lessons, self.solutions, self.markdown, anchor, group),
+            stage_lineage.page(self.lessons, self.solutions, self.markdown, anchor),
         )
         self.page("results", stage_results.results(self.lessons, ROOT / "results"))
         self.page("errors", stage_errors.errors_page())

@@ -19,6 +19,7 @@ from notebooks import DEFS, Notebook, lessons
 from settings import CFG, LIB, ROOT
 from stage_api import docstring
 from stage_pages import table
+from stretches import stretch
 
 BENCH = ROOT / "bench"
 # Modules that nothing else imports, and why they are part of the course.
@@ -147,7 +148,6 @@ def page(
     answers: list[Notebook],
     markdown: Callable[[str], str],
     anchor: Callable[[str], str],
-    group: Callable[[str], str],
 ) -> str:
     """The page: one table a lesson, in the order of the course."""
     names, by_name = lineage(pages, answers), {nb.name: nb for nb in pages}
@@ -179,8 +179,9 @@ def page(
     last = ""
     for module, rows in names.items():
         nb = by_module[module]
-        parts += [f"## {group(nb.number)}\n"] if group(nb.number) != last else []
-        last = group(nb.number)
+        part = stretch(nb.name).title
+        parts += [f"## {part}\n"] if part != last else []
+        last = part
         free = ", ".join(f"`{n}`" for n in unlocks(nb))
         parts.append(
             f"### {nb.number} {nb.title.split(':')[0]}\n\n[The lesson]({nb.path.name}) writes "
