@@ -1,6 +1,7 @@
 """What the tests share: the tools on the path, made-up notebooks, a copy of the project to break."""
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,3 +72,18 @@ def make_notebook(tmp_path):
         return read_notebook(path)
 
     return make
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    try:
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    except OSError as e:
+        pytest.skip(f"no mount command: {e}")
+    if done.returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

@@ -428,21 +428,6 @@ def test_full_disk_during_an_extraction(tmp_path, kind):
     assert (extract(archive, target) / "big").read_bytes() == data
 
 
-@pytest.fixture
-def tiny_disk(tmp_path):
-    """A file system of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    try:
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
-    except OSError as e:
-        pytest.skip(f"no mount command: {e}")
-    if done.returncode:
-        pytest.skip("mounting a small disk is not permitted here")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 def test_small_disk(server, tiny_disk):
     server.content = os.urandom(2_000_000)
     told = remote(server.content, server.url("ok"))

@@ -2,7 +2,7 @@
 
     a run killed seven times in a row ends with the bits of a run that nobody killed
     a file that was being written at the moment of a kill is the old one or the new one
-    a full disk is an OSError that names the file; the old file is whole, and no part of a new one is left
+    a full disk, or a file that may not grow, is an OSError that names it; the old file is whole, and no part of a new one is left
 
 What the processes do is in killed.py. They come from a server that has imported it once (not on Windows).
 """
@@ -107,7 +107,7 @@ def test_a_file_killed_while_it_is_written_is_old_or_new(tmp_path, kind):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit for the size of a file")
-def test_a_full_disk_is_a_clear_error_and_harms_nothing(tmp_path):
+def test_a_file_that_may_not_grow_is_a_clear_error_and_harms_nothing(tmp_path):
     found = list(Child(killed.fill, tmp_path))
     assert [name for name, *_ in found] == [*killed.WAYS], "the limit was not met"
     for name, is_os_error, number, text in found:
@@ -117,3 +117,18 @@ def test_a_full_disk_is_a_clear_error_and_harms_nothing(tmp_path):
     assert load_file(tmp_path / "weights")["weight"].shape == (10, 99)
     assert len(torch.load(tmp_path / "checkpoint", weights_only=True)["model"]["saved"]["0.bias"]) == 10
     assert (tmp_path / "bytes").read_bytes() == bytes(10_000)
+
+
+@pytest.mark.parametrize("name", killed.WAYS)
+def test_a_disk_without_room_keeps_the_old_file(tiny_disk, name):
+    """The same on a file system that is really full: a small one of its own."""
+    way, path = killed.WAYS[name], tiny_disk / name
+    (tiny_disk / "others").write_bytes(bytes(800_000))
+    way(path, 10)
+    before = path.read_bytes()
+    with pytest.raises(OSError) as caught:
+        way(path, 5000)
+    notes = " ".join(getattr(caught.value, "__notes__", []))
+    assert caught.value.errno == errno.ENOSPC and str(path) in f"{caught.value} {notes}", notes
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tiny_disk.iterdir()) == sorted([name, "others"]), "a part of a file is left"
