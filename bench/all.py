@@ -60,12 +60,17 @@ def photos(which: str, way: str, bar: float, why: str = "") -> Bar:
                at={"photos": which}, value="times the speed", least=True, lesson="08b_image_loading", why=why)
 
 
-LOOPS = ("fastai", "lightning", "accelerate", "skorch", "ignite")
+def loop(work: str, bar: float, ours: str = "Learner: metrics, recorder, one-cycle", **options) -> Bar:
+    peers = ("fastai", "lightning", "accelerate", "skorch", "ignite")
+    return Bar(work, "bare loop, PyTorch's SGD", bar, "learner", ours, peers, lesson="09b_learner", **options)
+
+
 BARS = [
-    Bar("training loop, MLP 784-50-10, batches of 64, with metrics, recorder, one-cycle", "bare PyTorch loop", 1.05, "learner",
-        "Learner: metrics, recorder, one-cycle", LOOPS, lesson="09b_learner"),
-    Bar("the same, batches of 512", "bare PyTorch loop", 1.03, "learner", "Learner: metrics, recorder, one-cycle", LOOPS,
-        options="--batch-size 512", file="learner_512", lesson="09b_learner"),
+    loop("training loop, MLP 784-50-10, batches of 64, with metrics, recorder, one-cycle, our SGD", 1.05),
+    loop("the same with PyTorch's SGD in our loop too", 1.05, "Learner with torch.optim.SGD",
+         why="What listens to each batch takes its time, which shows in so small a network; our own SGD makes up for it."),
+    loop("the same with our SGD, batches of 512", 1.03, options="--batch-size 512", file="learner_512"),
+    loop("the same with our SGD, small CNN, batches of 64", 1.03, options="--net cnn --repeats 15", file="learner_cnn"),
     Bar("loader in memory, 20,000 x 784, batches of 64", "one index_select a batch", 1.2, "loader", "exp.data_loading",
         ("torch.utils.data",), lesson="02c_data_loading"),
     photos("as they are", "threads, size", 1.15, "Of photos with a short side of 160 pixels nearly the whole must be decoded, by both."), photos("as they are", "threads, size, turbo", 1.4),

@@ -4,10 +4,13 @@
     python bench/learner.py                   print the table
     python bench/learner.py --json FILE       write it, with every run, to FILE too
     python bench/learner.py --batch-size 512  larger batches: the loop weighs less, its bar is lower
+    python bench/learner.py --net cnn         a small convolutional network, whose step takes longer
 
-An MLP 784-50-10 with ReLU, SGD: one epoch of 100 batches of 64 and 20 in validation, on one thread.
-The bare loop trains, and measures validation loss and accuracy. Ours is a `Learner` that does the same with
-metrics, a recorder of losses and rates and a one-cycle schedule, and with our own SGD; other rows change one thing. The loops take turns (A B C, C B A …); ratios are taken round by round.
+An MLP 784-50-10 with ReLU, or a convolutional network of 8, 16 and 32 channels on images of 28 pixels; one epoch of
+100 batches of 64 and 20 in validation, on one thread. The bare loop trains with PyTorch's SGD, and measures validation loss
+and accuracy. Ours is a `Learner` that does the same with metrics, a recorder of losses and rates and a one-cycle
+schedule, and with our own SGD; other rows change one thing. With PyTorch's SGD on both sides one sees the loop alone.
+The loops take turns (A B C, C B A …); ratios are taken round by round.
 fastai, Lightning, Accelerate, Ignite and skorch are measured if they are installed; the project never needs them.
 """
 from __future__ import annotations
@@ -23,27 +26,33 @@ from torch import nn
 from common import cpu_name, options, print_ratios, summarise, take_turns, verdict, write_result
 
 from exp.callbacks import Runner
+from exp.cnn import simple_cnn
 from exp.data_loading import DataLoader, Dataset
 from exp.learner import Learner
 from exp.minibatch_training import DataLoaders, accuracy
 from exp.optimizers import sgd
 
-BARS = {64: 1.05, 512: 1.03}   # batch size -> times the bare loop: the most that our loop may take
+BARS = {("mlp", 64): 1.05, ("mlp", 512): 1.03, ("cnn", 64): 1.03}   # times the bare loop: the most that ours may take
+NETS = {"mlp": ((784,), lambda: nn.Sequential(nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10)), "MLP 784-50-10"),
+        "cnn": ((1, 28, 28), lambda: simple_cnn([8, 16, 32], 1), "CNN 8-16-32, images of 28 pixels")}
 STEPS = 100                    # batches in an epoch; a fifth as many samples in validation
+
+
+net_name = "mlp"               # of NETS; the command line chooses
 
 
 def loaders(size: int) -> DataLoaders:
     """Random rows with labels, in memory."""
     g = torch.Generator().manual_seed(0)
     rows = STEPS * size
-    x, y = torch.randn(rows, 784, generator=g), torch.randint(10, (rows,), generator=g)
+    x, y = torch.randn(rows, *NETS[net_name][0], generator=g), torch.randint(10, (rows,), generator=g)
     return DataLoaders(DataLoader(Dataset(x, y), size, shuffle=True, seed=0),
                        DataLoader(Dataset(x[:rows // 5], y[:rows // 5]), 2 * size))
 
 
 def model() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10))
+    return NETS[net_name][1]()
 
 
 def bare(dls: DataLoaders, fused: bool | None = None):
@@ -184,19 +193,24 @@ def loops(size: int) -> dict:
 
 def main() -> int:
     parser = options(__doc__, repeats=40)
-    parser.add_argument("--batch-size", type=int, choices=BARS, default=64, help="64 or 512")
+    parser.add_argument("--batch-size", type=int, default=64, help="64 or 512")
+    parser.add_argument("--net", choices=NETS, default="mlp", help="(default mlp)")
     args = parser.parse_args()
     if args.repeats < 1:
         parser.error("need at least 1 round")
+    if (which := (args.net, args.batch_size)) not in BARS:
+        parser.error(f"need a network and a batch size of {[*BARS]}, got {which}")
+    global net_name
+    net_name = args.net
     torch.set_num_threads(1)
-    print(f"MLP 784-50-10, batch {args.batch_size}; one thread; {args.repeats} rounds; {cpu_name()}; "
+    print(f"{NETS[args.net][2]}, batch {args.batch_size}; one thread; {args.repeats} rounds; {cpu_name()}; "
           f"torch {torch.__version__}\n")
     rows = summarise(take_turns(loops(args.batch_size), args.repeats), "loop", "us a step", 1e6 / STEPS)
     print_ratios(rows)
-    bar, missing = BARS[args.batch_size], [n for n in PEERS if not importlib.util.find_spec(n)]
+    bar, missing = BARS[which], [n for n in PEERS if not importlib.util.find_spec(n)]
     print("\n" + verdict(rows[1]["ratio to the limit"], bar, "the bare loop"))
     print("not installed: " + (", ".join(missing) or "none"))
-    write_result(args.json, "The training loop", model="784-50-10", **{"batch size": args.batch_size}, bar=bar,
+    write_result(args.json, "The training loop", model=NETS[args.net][2], **{"batch size": args.batch_size}, bar=bar,
                  results=rows)
     return 0
 
