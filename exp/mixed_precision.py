@@ -129,7 +129,7 @@ class _Replacing(_Scaling):
         self._masters = list({id(p): p for p in every}.values())
         if odd := {p.dtype for p in self._masters} - {torch.float32}:
             raise ValueError(f"MixedPrecision: need float32 weights, got {odd.pop()}")
-        if getattr(vars(run).get("forward"), "__self__", self) is not self:
+        if getattr(vars(run).get("forward", self._forward), "__self__", None) is not self:
             raise ValueError("MixedPrecision: need the loop's own forward, got another one: "
                              "is there a second MixedPrecision?")
         run.forward = self._forward

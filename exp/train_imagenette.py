@@ -183,7 +183,7 @@ def _claim(args: argparse.Namespace, n: int) -> str | None:
     if not args.resume:
         return f"--out {args.out} has a run: go on with --resume, or choose another folder"
     old = json.loads(file.read_text(encoding="utf-8"))
-    odd = [f"{k} {old.get(k)}, not {wanted.get(k)}" for k in old | wanted
+    odd = [f"{k} {old.get(k, 'unknown')}, not {wanted.get(k, 'unknown')}" for k in old | wanted
            if k not in old or k not in wanted or old[k] != wanted[k]]
     return f"--resume: need the arguments of {args.out}: {'; '.join(odd)}" if odd else None
 
