@@ -36,14 +36,19 @@ def options(doc: str, repeats: int | None = None) -> argparse.ArgumentParser:
 
 
 def take_turns(
-    calls: dict[str, Callable], rounds: int, clock: Callable[[], float] = time.perf_counter
+    calls: dict[str, Callable], rounds: int, clock: Callable[[], float] = time.perf_counter, twice: bool = False
 ) -> dict[str, list[float]]:
-    """Name -> seconds of each run, after one warm-up each; to and fro, so that no one always comes first."""
+    """Name -> seconds of each run, after one warm-up each; to and fro, so that no one always comes first.
+
+    With `twice` a call runs two times in a row and the second counts: what ran just before it is then always the same.
+    """
     for call in calls.values():
         call()
     seconds = {name: [] for name in calls}
     for i in range(rounds):
         for name in list(calls)[::1 if i % 2 else -1]:
+            if twice:
+                calls[name]()
             start = clock()
             calls[name]()
             seconds[name].append(clock() - start)
