@@ -11,7 +11,7 @@ import stage_results as res
 from conftest import ROOT, none
 from notebooks import lessons, solutions
 from run import headline
-from stage import anchor, group
+from stage import anchor
 from stage_pages import show, table
 
 LESSONS, SOLUTIONS = lessons(), solutions()
@@ -155,7 +155,7 @@ def test_every_module_is_used_or_has_a_reason():
 
 
 def test_every_public_name_has_its_row_and_its_anchor():
-    page = lin.page(LESSONS, SOLUTIONS, plain, anchor, group)
+    page = lin.page(LESSONS, SOLUTIONS, plain, anchor)
     rows = dict(re.findall(r"^\| \[name\]\{\.column\} \[`(\w+)`\]\((#[\w-]+)\)", page, re.M))
     by_module = {nb.module: nb for nb in LESSONS}
     wanted = {name: nb for m, nb in by_module.items() for name in lin.listed(lin.read(ROOT / "exp" / f"{m}.py"))}
