@@ -7,8 +7,11 @@
 Two sets of photos: those of the data set as they are, and some of them enlarged to 500 × 375 and saved again.
 A run decodes all photos of a set, brings them to 128 × 128 where they are larger, and gives uint8 batches of 64;
 PyTorch's loader gets them with the usual lines for Pillow, also as uint8. Everybody has two workers: processes or
-threads. "size" is `open_bytes`: decoded by Pillow (or by simplejpeg: "turbo"), resized by PyTorch. The loaders take turns (A B C, C B A …); speeds are medians, and ratios to PyTorch's loader are taken round
-by round. The cache is measured from the second epoch on, shuffled, in ten epochs a run.
+threads. "size" is `open_bytes`: decoded by Pillow (or by simplejpeg: "turbo"), resized by PyTorch. It comes in threads, in
+the processes of our loader, which send batches through a pipe, and in those of PyTorch's, which share memory. The loaders
+take turns (A B C, C B A …); speeds are medians, and ratios to PyTorch's loader with the usual lines are taken round by round.
+The cache is measured from the second epoch on, shuffled, in ten epochs a run. Enlarged photos have less fine detail than real
+ones of their size, so their files are smaller and less is left to unpack.
 """
 from __future__ import annotations
 
@@ -76,6 +79,8 @@ def epochs(files: list[Path], cache: Path) -> dict:
 
     calls = {"PyTorch's, 2 processes": through(torch_data.DataLoader(Usual(files), BATCH, num_workers=WORKERS)),
              "processes, size": through(DataLoader(data(size=SIDE), BATCH, num_workers=WORKERS)),
+             "PyTorch's processes, size": through(
+                 torch_data.DataLoader(data(size=SIDE), BATCH, num_workers=WORKERS)),
              "threads, Pillow's resize": threads(draft=SIDE), "threads, size": threads(size=SIDE)}
     if importlib.util.find_spec("simplejpeg"):
         calls["threads, size, turbo"] = threads(size=SIDE, turbo=True)
@@ -108,7 +113,7 @@ def measure(photos: str, files: list[Path], rounds: int) -> list[dict]:
 
 
 def main() -> int:
-    parser = options(__doc__, repeats=7)
+    parser = options(__doc__, repeats=21)
     parser.add_argument("--photos", type=int, default=1500, help="of each set (default 1,500)")
     args = parser.parse_args()
     if args.repeats < 1 or args.photos < BATCH:
