@@ -236,10 +236,11 @@ def show_batch(
     labels: Iterable[Any],   # one an image
     n: int = 9,              # at most so many
     normalize: Normalize | None = None,   # is undone before showing
+    title: str = "Each image under its label",   # of the whole picture
 ) -> Chart:                  # the images, each under its label
     """Show images with their labels."""
     pairs = list(zip(images, labels))[:n]
     if normalize is not None:
         pairs = [(normalize.undo(x).clamp(0, 1), label) for x, label in pairs]
     titles = [str(label) for _, label in pairs]
-    return show_images([x for x, _ in pairs], titles=titles, ncols=9)
+    return show_images([x for x, _ in pairs], titles=titles, ncols=9, title=title)
