@@ -56,7 +56,8 @@ def adam(which: str, bar: float, **how) -> Bar:
 
 def photos(which: str, way: str, bar: float, why: str = "") -> Bar:
     names = {"threads, size": "Pillow, threads", "threads, size, turbo": "simplejpeg, threads", "from the cache": "from the cache"}
-    return Bar(f"photos to batches, {which}: {names[way]}", "PyTorch's loader, 2 processes", bar, "image_loading", way,
+    peers = ("processes, size", "PyTorch's processes, size") if way == "threads, size" else ()
+    return Bar(f"photos to batches, {which}: {names[way]}", "PyTorch's loader, 2 processes", bar, "image_loading", way, peers,
                at={"photos": which}, value="times the speed", least=True, lesson="08b_image_loading", why=why)
 
 
@@ -73,7 +74,9 @@ BARS = [
     loop("the same with our SGD, small CNN, batches of 64", 1.03, options="--net cnn --repeats 15", file="learner_cnn"),
     Bar("loader in memory, 20,000 x 784, batches of 64", "one index_select a batch", 1.2, "loader", "exp.data_loading",
         ("torch.utils.data",), lesson="02c_data_loading"),
-    photos("as they are", "threads, size", 1.15, "Of photos with a short side of 160 pixels nearly the whole must be decoded, by both."), photos("as they are", "threads, size, turbo", 1.4),
+    photos("as they are", "threads, size", 1.15, "Of photos with a short side of 160 pixels the whole must be decoded, by all; and "
+           "to open a file and read its header is Python, where threads take turns."),
+    photos("as they are", "threads, size, turbo", 1.4),
     photos("as they are", "from the cache", 10), photos("500 × 375", "threads, size", 1.6),
     adam("resnet18", 3.0), adam("resnet18", 1.0, ours="our Adam, compiled"),
     adam("mlp", 1.9), adam("mlp", 0.6, ours="our Adam, compiled"),
