@@ -1470,6 +1470,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'exp.train_imagenette._read': ('train_command.html#_read', 'exp/train_imagenette.py'),
                                       'exp.train_imagenette._recipe': ('train_command.html#_recipe', 'exp/train_imagenette.py'),
                                       'exp.train_imagenette._result': ('train_command.html#_result', 'exp/train_imagenette.py'),
+                                      'exp.train_imagenette._without_folder': ( 'train_command.html#_without_folder',
+                                                                                'exp/train_imagenette.py'),
                                       'exp.train_imagenette._work': ('train_command.html#_work', 'exp/train_imagenette.py'),
                                       'exp.train_imagenette.main': ('train_command.html#main', 'exp/train_imagenette.py')},
             'exp.trainer': { 'exp.trainer.Trainer': ('trainer.html#trainer', 'exp/trainer.py'),

@@ -138,6 +138,12 @@ def _machine(world: World) -> dict[str, Any]:
             "system": platform.system(), "processes": world.size,
             "threads": torch.get_num_threads(), "versions": versions}
 
+# %% ../nbs/11c_train_command.ipynb #6e2c40b2
+def _without_folder(words: Sequence[str]) -> list[str]:
+    # The words of a command, with a placeholder for the folder.
+    return ["FOLDER" if before == "--out" else "--out=FOLDER" if word.startswith("--out=")
+            else word for before, word in zip(["", *words], words)]
+
 # %% ../nbs/11c_train_command.ipynb #d40af76a
 def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
     # The mean of what is known.
@@ -157,7 +163,7 @@ def _costs(runs: list[dict[str, Any]]) -> dict[str, float | None]:
 def _result(args: argparse.Namespace, command: str, photos: PhotoBytes, world: World,
             runs: list[dict[str, Any]]) -> dict[str, Any]:
     # All that is needed to repeat the runs, and what came out.
-    options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
+    options = {k: v for k, v in vars(args).items() if k != "out"}
     found = [run["accuracy"] for run in runs]
     return {"command": command, "arguments": options, "date": str(datetime.date.today()),
             "data": {"title": photos.title, "train": len(photos.train),
@@ -243,7 +249,8 @@ def main(
     Raises: SystemExit with status 2 for odd arguments, after a message
     """
     args = _read(argv)
-    command = shlex.join(["train_imagenette", *(sys.argv[1:] if argv is None else argv)])
+    words = _without_folder(sys.argv[1:] if argv is None else argv)
+    command = shlex.join(["train_imagenette", *words])
     if args.threads:
         torch.set_num_threads(args.threads)
     try:

@@ -1,10 +1,12 @@
 """`train_imagenette` as a user starts it: in a process of its own, or in several under torchrun.
 
     the help, and odd arguments, which end it with status 2 before anything is computed
+    with no argument, on a terminal, it trains the real network on the generated shapes, and a bar moves
     a small run on the generated shapes, with the real network, leaves a log, weights and a result
     killed by a signal that it cannot catch, it goes on with `--resume` and ends with the same weights
     under torchrun, a process that is killed is started again, and the run goes on by itself
 """
+import contextlib
 import csv
 import importlib
 import json
@@ -99,12 +101,38 @@ def test_a_run_leaves_a_log_weights_and_a_result(whole):
     assert f"accuracy {result['mean']:.4f} (one run)" in said and "generated shapes" in said
     assert result["arguments"]["arch"] == "xresnet18" and result["parameters"] > 11e6
     assert result["seeds"] == [0] and result["command"].startswith("train_imagenette --data sample")
+    assert result["command"].endswith("--out FOLDER") and str(out) not in json.dumps(result)
     assert result["machine"]["versions"]["torch"] == torch.__version__
     with open(out / "seed0" / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["valid_accuracy"]) for row in rows] == [
         row["valid_accuracy"] for row in result["runs"][0]["history"]]
     assert len(load_file(out / "seed0" / "weights.safetensors")) > 50
+
+
+@pytest.mark.longest(120)
+def test_with_no_argument_it_trains_on_the_sample_and_a_bar_moves(script, tmp_path):
+    """It prints its seconds and asserts nothing about them."""
+    import pty                                                  # not on Windows
+
+    ours, its = pty.openpty()
+    start, said = time.perf_counter(), b""
+    process = subprocess.Popen([sys.executable, script], stdout=its, stderr=subprocess.STDOUT, cwd=tmp_path,
+                               env=environment(EXP_DATA="", COLUMNS="120"))
+    os.close(its)
+    with contextlib.suppress(OSError):                          # the terminal is gone
+        while part := os.read(ours, 65_536):
+            said += part
+    os.close(ours)
+    said = said.decode()
+    assert process.wait(timeout=60) == 0, said
+    print(f"train_imagenette: {time.perf_counter() - start:.0f} s")
+    [file] = tmp_path.glob("train_imagenette-*/result.json")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["data"] == {"title": "generated shapes", "train": 800, "val": 200}
+    assert found["command"] == "train_imagenette" and found["parameters"] > 11e6 and len(found["runs"][0]["history"]) == 4
+    assert "800 photos" in said and f"accuracy {found['mean']:.4f} (one run)" in said
+    assert said.count("\r") > 20, "no bar has moved"
 
 
 def test_killed_and_resumed_it_ends_with_the_same_weights(script, whole):
