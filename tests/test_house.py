@@ -264,7 +264,7 @@ def timed_assertions(trees):
     for top in (node for tree in trees for node in tree.body):
         if isinstance(top, ast.FunctionDef):
             inside = [*ast.walk(top)]
-            known = spread(inside, set(CLOCKS))
+            known = spread(inside, measured)
             if any(isinstance(n, ast.Return) and n.value and names(n.value) & known for n in inside):
                 measured.add(top.name)
         elif not isinstance(top, ast.ClassDef):
@@ -287,6 +287,7 @@ def test_assertions_on_a_clock_are_seen():
     assert found("s = time_calls({})\nassert s['a'] < s['b']") == ["s['a'] < s['b']"]
     assert found("s = time_calls({})\nr = {k: 1 for k in s}\nassert ok and min(r) > 2") == ["min(r) > 2"]
     assert found("def run(): return time.perf_counter()\nassert run() < 29") == ["run() < 29"]
+    assert found("def a(): return time_calls({})\ndef b(): return a()\nassert b() < 2") == ["b() < 2"]
     assert found("start = time.perf_counter()\nassert time.perf_counter() - start < 60\nassert x < 2") == []
 
 
