@@ -55,7 +55,8 @@ def adam(which: str, bar: float, **how) -> Bar:
 
 
 def photos(which: str, way: str, bar: float, why: str = "") -> Bar:
-    names = {"threads, size": "Pillow, threads", "threads, size, turbo": "simplejpeg, threads", "from the cache": "from the cache"}
+    names = {"threads, size": "Pillow, threads", "PyTorch's processes, size": "Pillow, our list in PyTorch's processes",
+             "threads, size, turbo": "simplejpeg, threads", "from the cache": "from the cache"}
     peers = ("processes, size", "PyTorch's processes, size") if way == "threads, size" else ()
     return Bar(f"photos to batches, {which}: {names[way]}", "PyTorch's loader, 2 processes", bar, "image_loading", way, peers,
                at={"photos": which}, value="times the speed", least=True, lesson="08b_image_loading", why=why)
@@ -76,7 +77,8 @@ BARS = [
         ("torch.utils.data",), lesson="02c_data_loading"),
     photos("as they are", "threads, size", 1.15, "Of photos with a short side of 160 pixels the whole must be decoded, by all; and "
            "to open a file and read its header is Python, where threads take turns."),
-    photos("as they are", "threads, size, turbo", 1.4),
+    photos("as they are", "PyTorch's processes, size", 1.15),
+    photos("as they are", "threads, size, turbo", 1.4, "The faster the decoder, the more weighs what keeps threads waiting, as above."),
     photos("as they are", "from the cache", 10), photos("500 × 375", "threads, size", 1.6),
     adam("resnet18", 3.0), adam("resnet18", 1.0, ours="our Adam, compiled"),
     adam("mlp", 1.9), adam("mlp", 0.6, ours="our Adam, compiled"),
@@ -98,7 +100,8 @@ BARS = [
     Bar("tokenizing reviews, one core, with the memory of words", "MB/s", 5.0, "tokenizing", "warm", value="MB/s", least=True,
         lesson="12_text"),
     Bar("MNIST to 99 %, mean of five seeds: the time", "bare PyTorch loop", 1.05, "mnist_99", "Learner", lesson="06_cuda_cnn_hooks_init"),
-    Bar("import exp.learner", "import torch", 1.1, "imports", "exp.learner", ("fastai.vision.all", "lightning"), lesson="09b_learner"),
+    Bar("import exp.learner", "import torch", 1.1, "imports", "exp.learner", ("fastai.vision.all", "lightning"), lesson="09b_learner",
+        why="The rest are our own modules, and Pillow, safetensors and filelock, which they need."),
 ]
 
 
